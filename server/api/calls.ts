@@ -1,0 +1,244 @@
+// The calls: each client event, parsed, authorized and carried out. Sockets and HTTP both come through here, so that the
+// two cannot differ. A write takes its place in the queue in the same turn in which it was called.
+import { createHash, randomBytes } from 'node:crypto';
+import { AttuneError } from '../../client-sdk/protocol/errors.js';
+import { checkJson } from '../../client-sdk/protocol/json.js';
+import {
+  CONTENT_BYTES_MAX,
+  JSON_DEPTH_MAX,
+  MESSAGE_METADATA_BYTES_MAX,
+  METADATA_BYTES_MAX,
+  REFERENCES_BYTES_MAX,
+  REQUEST_BYTES_MAX,
+  REQUEST_DEPTH_MAX,
+  type Limits,
+} from '../../client-sdk/protocol/limits.js';
+import {
+  requests,
+  type AnyWriteReply,
+  type Author,
+  type ClientEvent,
+  type Request,
+} from '../../client-sdk/protocol/messages.js';
+import type { SessionReads } from '../sync/reads.js';
+import type { Origin, UpdateQueue } from '../sync/update-queue.js';
+import type { SettingsChange, UpdateAction } from '../session/update.js';
+import { can, demand, type Action, type Principal } from './auth.js';
+import { invalidRequest } from './reply.js';
+
+/** Who calls, from where. */
+export interface Caller {
+  readonly principal: Principal;
+  readonly author: Author;
+  readonly origin: Origin;
+}
+
+type Parsed<E extends ClientEvent> = { request: Request<E>; bytes: number };
+type WithUpdateId = { sessionId: string; updateId?: string | undefined };
+
+/** Checks a request before anything recursive touches it, and parses it. Throws INVALID_REQUEST or TOO_LARGE. */
+export function parseRequest<E extends ClientEvent>(event: E, raw: unknown): Parsed<E> {
+  const bytes = checkSize(raw, 'the request', REQUEST_DEPTH_MAX, REQUEST_BYTES_MAX);
+  const parsed = requests[event].safeParse(raw);
+  if (!parsed.success) throw invalidRequest(parsed.error);
+  return { request: parsed.data as Request<E>, bytes };
+}
+
+function checkSize(value: unknown, name: string, maxDepth: number, maxBytes: number): number {
+  const checked = checkJson(value, { maxDepth, maxBytes });
+  if (checked.ok) return checked.bytes;
+  throw new AttuneError(checked.code, `${name}: ${checked.message}`, { details: { path: checked.path } });
+}
+
+const checkOptional = (value: unknown, name: string, maxBytes: number) => {
+  if (value !== undefined && value !== null) checkSize(value, name, JSON_DEPTH_MAX, maxBytes);
+};
+
+export class Calls {
+  private readonly queue: UpdateQueue;
+  private readonly reads: SessionReads;
+  private readonly limits: Limits;
+  private readonly now: () => number;
+
+  constructor(options: { queue: UpdateQueue; reads: SessionReads; limits: Limits; now: () => number }) {
+    this.queue = options.queue;
+    this.reads = options.reads;
+    this.limits = options.limits;
+    this.now = options.now;
+  }
+
+  open(caller: Caller, { request, bytes }: Parsed<'session:open'>): Promise<AnyWriteReply> {
+    const { prefix, updateId, settings, title, metadata } = request;
+    const sessionId = request.sessionId ?? newSessionId(prefix, updateId && [caller.principal.userId, updateId]);
+    return this.create(caller, { sessionId, settings, title, metadata, updateId }, bytes, { ...request });
+  }
+
+  /** Get or create, as `session:open` and a join with `create` do it. */
+  private create(
+    caller: Caller,
+    request: Pick<Request<'session:join'>, 'sessionId' | 'settings' | 'title' | 'metadata' | 'updateId'>,
+    bytes: number,
+    payload: object,
+  ): Promise<AnyWriteReply> {
+    const { sessionId, settings, title, metadata } = request;
+    this.demand(caller, 'read', sessionId);
+    this.checkSettings(settings);
+    checkOptional(metadata, 'metadata', METADATA_BYTES_MAX);
+    const action: UpdateAction = {
+      kind: 'open',
+      initial: { settings, title, metadata },
+      birth: randomBytes(8).toString('hex'),
+      mayCreate: can(caller.principal, 'create', sessionId),
+    };
+    return this.submit(caller, request, action, bytes, { ...payload, sessionId: undefined });
+  }
+
+  /** The creating part of a join; the cursor makes `create` void. */
+  async createForJoin(caller: Caller, { request, bytes }: Parsed<'session:join'>): Promise<void> {
+    if (!request.create || request.cursor) return;
+    const { settings, title, metadata } = request;
+    await this.create(caller, request, bytes, { settings, title, metadata });
+  }
+
+  async get(caller: Caller, { request }: Parsed<'session:get'>) {
+    this.demand(caller, 'read', request.sessionId);
+    return { session: found(await this.reads.session(request.sessionId)) };
+  }
+
+  describe(caller: Caller, { request, bytes }: Parsed<'session:describe'>): Promise<AnyWriteReply> {
+    this.demand(caller, 'writeAny', request.sessionId);
+    checkOptional(request.metadata, 'metadata', METADATA_BYTES_MAX);
+    const { title, metadata } = request;
+    return this.submit(caller, request, { kind: 'describe', title, metadata }, bytes, { title, metadata });
+  }
+
+  updateSettings(caller: Caller, { request, bytes }: Parsed<'settings:update'>): Promise<AnyWriteReply> {
+    this.demand(caller, 'writeSettings', request.sessionId);
+    const { merge, patch, ifRevision, ifEpoch } = request;
+    const replace = request.replace ?? request.settings;
+    if (replace) this.checkSettings(replace);
+    if (merge) this.checkSettings(merge);
+    const change: SettingsChange = replace ? { replace } : merge ? { merge } : { patch: patch! };
+    const action: UpdateAction = { kind: 'settings', change, ifRevision, ifEpoch };
+    return this.submit(caller, request, action, bytes, { change, ifRevision, ifEpoch });
+  }
+
+  restoreSettings(caller: Caller, { request, bytes }: Parsed<'settings:restore'>): Promise<AnyWriteReply> {
+    this.demand(caller, 'writeSettings', request.sessionId);
+    const { toRevision, ifRevision, ifEpoch } = request;
+    const change: SettingsChange = { restore: toRevision };
+    const action: UpdateAction = { kind: 'settings', change, ifRevision, ifEpoch };
+    return this.submit(caller, request, action, bytes, { change, ifRevision, ifEpoch });
+  }
+
+  async history(caller: Caller, { request }: Parsed<'settings:history'>) {
+    this.demand(caller, 'read', request.sessionId);
+    return found(await this.reads.history(request.sessionId, request.before, request.limit));
+  }
+
+  addMessage(caller: Caller, { request, bytes }: Parsed<'message:add'>): Promise<AnyWriteReply> {
+    const { sessionId, message } = request;
+    this.demand(caller, 'writeOwn', sessionId);
+    if (message.role !== 'user') this.demand(caller, 'writeAny', sessionId);
+    checkMessage(message);
+    const { id, ...rest } = message;
+    const action: UpdateAction = {
+      kind: 'message:add',
+      message: { ...rest, id: id ?? randomBytes(12).toString('base64url'), idGiven: id !== undefined },
+    };
+    return this.submit(caller, request, action, bytes, { message });
+  }
+
+  updateMessage(caller: Caller, { request, bytes }: Parsed<'message:update'>): Promise<AnyWriteReply> {
+    const { sessionId, updateId: _updateId, ...change } = request;
+    this.demand(caller, 'writeOwn', sessionId);
+    checkMessage(change);
+    const ownOnly = !can(caller.principal, 'writeAny', sessionId);
+    return this.submit(caller, request, { kind: 'message:update', ...change, ownOnly }, bytes, change);
+  }
+
+  deleteMessage(caller: Caller, { request, bytes }: Parsed<'message:delete'>): Promise<AnyWriteReply> {
+    const { sessionId, messageId } = request;
+    this.demand(caller, 'writeOwn', sessionId);
+    const ownOnly = !can(caller.principal, 'writeAny', sessionId);
+    return this.submit(caller, request, { kind: 'message:delete', messageId, ownOnly }, bytes, { messageId });
+  }
+
+  async listMessages(caller: Caller, { request }: Parsed<'message:list'>) {
+    this.demand(caller, 'read', request.sessionId);
+    return found(await this.reads.messages(request.sessionId, request));
+  }
+
+  clear(caller: Caller, { request, bytes }: Parsed<'session:clear'>): Promise<AnyWriteReply> {
+    this.demand(caller, 'clear', request.sessionId);
+    return this.submit(caller, request, { kind: 'clear' }, bytes, {});
+  }
+
+  delete(caller: Caller, { request, bytes }: Parsed<'session:delete'>): Promise<AnyWriteReply> {
+    this.demand(caller, 'delete', request.sessionId);
+    const { ifEpoch } = request;
+    return this.submit(caller, request, { kind: 'delete', ifEpoch }, bytes, { ifEpoch });
+  }
+
+  demand(caller: Caller, action: Action, sessionId: string): void {
+    demand(caller.principal, action, sessionId, this.now());
+  }
+
+  private checkSettings(settings: unknown): void {
+    checkOptional(settings, 'settings', this.limits.SETTINGS_BYTES_MAX);
+  }
+
+  private submit(
+    caller: Caller,
+    { sessionId, updateId }: WithUpdateId,
+    action: UpdateAction,
+    bytes: number,
+    payload: object,
+  ): Promise<AnyWriteReply> {
+    const update = {
+      sessionId,
+      updateId: updateId ?? randomBytes(12).toString('base64url'),
+      payloadHash: digest(JSON.stringify([action.kind, payload])),
+      by: caller.author,
+      action,
+    };
+    return this.queue.submit(update, caller.origin, bytes);
+  }
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 22);
+}
+
+/** A fresh id; with an update id the same one for each retry, so that a retry does not create a second session. */
+function newSessionId(prefix = '', retried: false | '' | undefined | readonly [string, string]): string {
+  const random = retried
+    ? createHash('sha256')
+        .update(JSON.stringify([prefix, ...retried]))
+        .digest()
+    : randomBytes(32);
+  return prefix + random.subarray(0, 12).toString('hex');
+}
+
+function checkMessage(message: {
+  content?: unknown;
+  append?: unknown;
+  metadata?: unknown;
+  references?: unknown;
+}): void {
+  const text = message.append ?? message.content;
+  if (typeof text === 'string') {
+    if (Buffer.byteLength(text) > CONTENT_BYTES_MAX) {
+      throw new AttuneError('TOO_LARGE', `the content has more than ${CONTENT_BYTES_MAX} bytes`);
+    }
+  } else {
+    checkOptional(text, 'content', CONTENT_BYTES_MAX);
+  }
+  checkOptional(message.metadata, 'metadata', MESSAGE_METADATA_BYTES_MAX);
+  checkOptional(message.references, 'references', REFERENCES_BYTES_MAX);
+}
+
+function found<T>(value: T | null): T {
+  if (value === null) throw new AttuneError('SESSION_NOT_FOUND', 'there is no such session');
+  return value;
+}

@@ -1,0 +1,100 @@
+// Event streams: Server-Sent Events for readers that want nothing but HTTP. A sink of the hub like the sockets.
+import type { Response } from 'express';
+import type { Cursor } from '../../client-sdk/protocol/messages.js';
+import type { Metrics } from '../metrics.js';
+import type { Audience, Sink } from '../sync/room.js';
+import type { Entry, SessionHub } from '../sync/session-hub.js';
+
+/** A comment is sent so often, milliseconds: it keeps proxies from closing a quiet stream. */
+const COMMENT_EVERY_MS = 15_000;
+/** Bytes that a reader may leave unread before its stream is cut. */
+const BACKLOG_BYTES_MAX = 1024 * 1024;
+/** All streams are readers of every commit, whole. */
+const AUDIENCE: Audience = 'every-full';
+
+export class EventStreams implements Sink {
+  private readonly metrics: Metrics;
+  private readonly streams = new Map<string, Set<Response>>();
+  private readonly comments: NodeJS.Timeout;
+
+  constructor(options: { metrics: Metrics }) {
+    this.metrics = options.metrics;
+    this.comments = setInterval(() => this.comment(), COMMENT_EVERY_MS);
+    this.comments.unref();
+  }
+
+  emit(sessionId: string, audience: Audience, event: string, body: object): void {
+    const streams = audience === AUDIENCE ? this.streams.get(sessionId) : undefined;
+    if (!streams) return;
+    const text = encode(event, body, positionOf(body));
+    for (const stream of streams) this.write(stream, text);
+  }
+
+  end(sessionId: string): void {
+    for (const stream of this.streams.get(sessionId) ?? []) stream.end();
+    this.streams.delete(sessionId);
+  }
+
+  /** Ends every stream; its reader connects again, elsewhere. */
+  close(): void {
+    clearInterval(this.comments);
+    for (const sessionId of [...this.streams.keys()]) this.end(sessionId);
+  }
+
+  /** Answers with a stream of the session's commits after `cursor`, or from a snapshot on. Rejects before answering. */
+  async open(response: Response, hub: SessionHub, sessionId: string, cursor: Cursor | null): Promise<void> {
+    await hub.join(sessionId, AUDIENCE, cursor, (entry) => {
+      response.writeHead(200, {
+        'Content-Type': 'text/event-stream; charset=utf-8',
+        'Cache-Control': 'no-store',
+        'X-Accel-Buffering': 'no',
+      });
+      this.write(response, opening(sessionId, entry));
+      const streams = this.streams.get(sessionId) ?? new Set();
+      this.streams.set(sessionId, streams.add(response));
+    });
+    const left = () => {
+      const streams = this.streams.get(sessionId);
+      if (!streams?.delete(response)) return;
+      if (streams.size === 0) this.streams.delete(sessionId);
+      hub.leave(sessionId, AUDIENCE);
+    };
+    if (response.closed) left();
+    else response.on('close', left);
+  }
+
+  private write(stream: Response, text: string): void {
+    stream.write(text);
+    if (stream.writableLength <= BACKLOG_BYTES_MAX) return;
+    this.metrics.cut.inc();
+    stream.destroy();
+  }
+
+  private comment(): void {
+    for (const streams of this.streams.values()) for (const stream of streams) this.write(stream, ': still here\n\n');
+  }
+}
+
+/** The cursor of `Last-Event-ID`; `null` where it is none of ours, which a snapshot answers. */
+export function parsePosition(text: string | undefined): Cursor | null {
+  const parts = /^(.{1,128}):(\d{1,15})$/.exec(text ?? '');
+  return parts ? { epoch: parts[1]!, revision: Number(parts[2]) } : null;
+}
+
+function opening(sessionId: string, { document, resumed }: Entry): string {
+  if (!resumed) {
+    return encode('session:snapshot', { sessionId, session: document, reason: 'initial' }, document);
+  }
+  return resumed.map(({ event, ...body }) => encode(event, body, body)).join('') || ': resumed\n\n';
+}
+
+function positionOf(body: object): Cursor | undefined {
+  if ('session' in body) return body.session as Cursor;
+  return 'revision' in body ? (body as Cursor) : undefined;
+}
+
+function encode(event: string, body: object, at: Cursor | undefined): string {
+  const id = at ? `id: ${at.epoch}:${at.revision}\n` : '';
+  // A commit on the stream is its body plus the event's name, as in every list of commits.
+  return `event: ${event}\n${id}data: ${JSON.stringify({ event, ...body })}\n\n`;
+}

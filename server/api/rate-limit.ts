@@ -1,0 +1,29 @@
+// Token buckets. Ours, because the answer must be there in the same turn: whoever awaits between the arrival of an
+// update and its place in the queue lets two updates of one socket change places.
+import { AttuneError } from '../../client-sdk/protocol/errors.js';
+
+/** A bucket may be filled up to so many seconds of its rate. */
+const BURST_S = 2;
+
+export class RateLimit {
+  private readonly perSecond: number;
+  private tokens: number;
+  private filledAt = performance.now();
+
+  constructor(perSecond: number) {
+    this.perSecond = perSecond;
+    this.tokens = perSecond * BURST_S;
+  }
+
+  /** Takes one token; throws RATE_LIMITED with the time until there is one again. */
+  take(): void {
+    const now = performance.now();
+    this.tokens = Math.min(this.perSecond * BURST_S, this.tokens + ((now - this.filledAt) / 1000) * this.perSecond);
+    this.filledAt = now;
+    if (this.tokens < 1) {
+      const retryAfterMs = Math.ceil(((1 - this.tokens) / this.perSecond) * 1000);
+      throw new AttuneError('RATE_LIMITED', `at most ${this.perSecond} calls a second`, { retryAfterMs });
+    }
+    this.tokens -= 1;
+  }
+}

@@ -1,0 +1,134 @@
+// Connections to Redis: made from a URL, with options under which no command is ever sent twice, and one call that
+// says of each failure whether the command may have run.
+import { Cluster, Redis } from 'ioredis';
+import type { Logger } from 'pino';
+
+/** A command without an answer for so long has failed, and its connection is closed. */
+export const COMMAND_TIMEOUT_MS = 1500;
+/** An attempt to connect. */
+const CONNECT_TIMEOUT_MS = 1000;
+/** Longest pause between two attempts to connect; short, for every update waits for it. */
+const RECONNECT_MAX_MS = 500;
+/** What Redis answers before it executed anything: the first word of its error. */
+const REFUSED_UNEXECUTED = new Set(
+  'NOSCRIPT OOM MISCONF READONLY NOREPLICAS LOADING BUSY MASTERDOWN CLUSTERDOWN NOAUTH NOPERM WRONGPASS TRYAGAIN CROSSSLOT'.split(
+    ' ',
+  ),
+);
+
+export type RedisClient = Redis | Cluster;
+
+/** Where Redis is: a URL as `REDIS_URL` takes it, or the unix socket of the managed one. */
+export type RedisAddress = { url: string } | { socketPath: string };
+
+/**
+ * Why a command failed: `not-sent` (certain), `refused` (Redis said so before executing), `no-answer` (it may have run).
+ */
+export class RedisFailure extends Error {
+  readonly kind: 'not-sent' | 'refused' | 'no-answer';
+  constructor(kind: RedisFailure['kind'], message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'RedisFailure';
+    this.kind = kind;
+  }
+}
+
+/**
+ * Connects to `address` and waits until it is ready; rejects after `deadlineMs`. `role` names it in Redis and in logs;
+ * the subscriber keeps trying and re-subscribes by itself.
+ */
+export async function connectRedis(
+  address: RedisAddress,
+  role: 'data' | 'feed' | 'lock',
+  logger: Logger,
+  options: { deadlineMs?: number; commandTimeoutMs?: number; require?: boolean } = {},
+): Promise<RedisClient> {
+  const client = createClient(address, role, options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS);
+  client.on('error', (error: Error) => logger.debug({ err: error, role }, 'redis connection'));
+  client.on('close', () => logger.debug({ role }, 'redis connection closed'));
+  if (options.require === false) {
+    client.connect().catch(() => undefined);
+    return client;
+  }
+  const deadline = Date.now() + (options.deadlineMs ?? 10_000);
+  let last: unknown = new Error('no answer');
+  client.on('error', (error: Error) => (last = error));
+  client.connect().catch((error: unknown) => (last = error));
+  while (client.status !== 'ready') {
+    if (Date.now() > deadline) {
+      client.disconnect();
+      throw new Error(`Redis (${role}) cannot be reached: ${last instanceof Error ? last.message : String(last)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return client;
+}
+
+function createClient(address: RedisAddress, role: string, commandTimeout: number): RedisClient {
+  const subscriber = role === 'feed';
+  const options = {
+    lazyConnect: true,
+    connectionName: `attune-${role}`,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    commandTimeout,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    enableOfflineQueue: subscriber,
+    autoResubscribe: true,
+    retryStrategy: (attempt: number) => Math.min(20 * 2 ** Math.min(attempt, 5), RECONNECT_MAX_MS),
+  };
+  if ('socketPath' in address) return new Redis({ ...options, path: address.socketPath });
+  const several = parseSeveral(address.url);
+  if (!several) return new Redis(address.url, options);
+  const { kind, hosts, path, ...credentials } = several;
+  if (kind === 'sentinel') {
+    return new Redis({ ...options, ...credentials, sentinels: hosts, name: path || 'mymaster' });
+  }
+  return new Cluster(hosts, {
+    lazyConnect: true,
+    enableOfflineQueue: subscriber,
+    shardedSubscribers: true,
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    retryDelayOnTryAgain: 0,
+    redisOptions: { ...options, ...credentials },
+  });
+}
+
+/** The parts of `redis+sentinel://` and `redis+cluster://` with several hosts, which is no URL to the URL parser. */
+function parseSeveral(url: string) {
+  const parts = /^redis\+(sentinel|cluster):\/\/(?:([^:@/]*)(?::([^@/]*))?@)?([^/]+)(?:\/(.*))?$/.exec(url);
+  if (!parts) return undefined;
+  const [, kind, username, password, hostList = '', path = ''] = parts;
+  const hosts = hostList.split(',').map((entry) => {
+    const [host = '', port] = entry.split(':');
+    return { host, port: Number(port ?? (kind === 'sentinel' ? 26379 : 6379)) };
+  });
+  return {
+    kind,
+    hosts,
+    path,
+    ...(username ? { username: decodeURIComponent(username) } : {}),
+    ...(password ? { password: decodeURIComponent(password) } : {}),
+  };
+}
+
+/**
+ * Runs one command and tells its failures apart by kind. After a command that was not answered in time the connection
+ * is closed: a late answer must not meet a later command, and what Redis has not read yet is dropped.
+ */
+export async function send<T>(client: RedisClient, command: (client: RedisClient) => Promise<T>): Promise<T> {
+  if (client.status !== 'ready') throw new RedisFailure('not-sent', `Redis is away (${client.status})`);
+  try {
+    return await command(client);
+  } catch (error) {
+    const cause = error as Error;
+    if (cause.name === 'ReplyError') {
+      const code = cause.message.split(' ', 1)[0] ?? '';
+      if (REFUSED_UNEXECUTED.has(code)) throw new RedisFailure('refused', `Redis refused: ${code}`, cause);
+    } else if (/timed out/i.test(cause.message) && client.status === 'ready') {
+      client.disconnect(true);
+    }
+    throw new RedisFailure('no-answer', `no answer from Redis: ${cause.message}`, cause);
+  }
+}

@@ -1,0 +1,145 @@
+// Leases: a time-bounded right to commit for one session. Redlock calms contention; the fencing token taken with each
+// lease, which the commit script checks, is what makes a late holder harmless. Losing the lock servers costs speed only.
+import type { Logger } from 'pino';
+import Redlock, { ExecutionError, ResourceLockedError, type Lock } from 'redlock';
+import type { Cursor } from '../../client-sdk/protocol/messages.js';
+import type { Metrics } from '../metrics.js';
+import type { RedisClient } from './connection.js';
+import type { Keys } from './keys.js';
+import type { SessionStore, StoredState } from './session-store.js';
+
+/** How long a lock lives when its holder dies, milliseconds; others wait at most for this. */
+export const LEASE_TTL_MS = 1000;
+/** How long a lease is used before it is taken again, milliseconds: far from its end, so that no clock matters. */
+const LEASE_USE_MS = 500;
+/** Waiting for another holder longer than this goes on without the lock: fence and revision decide then. */
+const LEASE_WAIT_MAX_MS = LEASE_TTL_MS + 200;
+/** Pause between two attempts to take a lock that another node holds, milliseconds (plus as much jitter). */
+const LEASE_RETRY_MS = 4;
+/** How often a waiting node says so, milliseconds. */
+const WANT_EVERY_MS = 200;
+/** After a majority of the lock servers did not answer they are left alone for so long. */
+const BREAKER_MS = 5000;
+
+/** The right to commit, and what its taker did not know of the session. */
+export interface Lease {
+  /** The fencing token; 1 for a session that does not exist yet. */
+  readonly fence: number;
+  /** The session now, where it differs from what the taker had; `'absent'` with the life of its Redis. */
+  readonly found: StoredState | { kind: 'absent'; redisLife: string } | null;
+  /** Monotonic milliseconds (`performance.now()`) until which it may be used. */
+  readonly usableUntil: number;
+  /** Gives it up. Never fails, never decides an answer. */
+  release(): void;
+}
+
+export class Leases {
+  private readonly store: SessionStore;
+  private readonly keys: Keys;
+  private readonly metrics: Metrics;
+  private readonly logger: Logger;
+  private readonly redlock: Redlock;
+  private readonly quorum: number;
+  private readonly releasing = new Set<Promise<unknown>>();
+  private breakerUntil = 0;
+
+  constructor(options: {
+    store: SessionStore;
+    keys: Keys;
+    lockClients: readonly RedisClient[];
+    metrics: Metrics;
+    logger: Logger;
+  }) {
+    this.store = options.store;
+    this.keys = options.keys;
+    this.metrics = options.metrics;
+    this.logger = options.logger;
+    this.quorum = Math.floor(options.lockClients.length / 2) + 1;
+    // Its own retries would collide again and again after a split vote: we retry, with jitter, afresh each time.
+    this.redlock = new Redlock([...options.lockClients], { retryCount: 0, automaticExtensionThreshold: 0 });
+    this.redlock.on('error', (error: Error) => this.logger.trace({ err: error }, 'lock server'));
+  }
+
+  /**
+   * Waits for the lease of a session, at most about LEASE_WAIT_MAX_MS; then, or without lock servers, goes on without
+   * the lock under the current token. Throws RedisFailure when the data Redis does not answer.
+   */
+  async take(sessionId: string, have: Cursor | null): Promise<Lease> {
+    const deadline = performance.now() + LEASE_WAIT_MAX_MS;
+    let wantedAt = -Infinity;
+    while (performance.now() >= this.breakerUntil) {
+      const began = performance.now();
+      const lock = await this.lock(sessionId);
+      // Redlock can hand out a lock that has already run out: only what is left by our own clock counts.
+      if (lock instanceof Object && performance.now() - began < LEASE_USE_MS) {
+        return this.fenced(sessionId, have, lock, began + LEASE_USE_MS);
+      }
+      if (lock instanceof Object) this.release(lock);
+      if (lock === 'lost') {
+        this.breakerUntil = performance.now() + BREAKER_MS;
+        this.logger.warn(
+          { breakerMs: BREAKER_MS },
+          'the lock servers do not answer: going on under fence and revision',
+        );
+        break;
+      }
+      if (began > deadline) return this.bypass(sessionId, 'held');
+      if (began - wantedAt > WANT_EVERY_MS) {
+        wantedAt = began;
+        await this.store.want(sessionId);
+      }
+      await new Promise((resolve) => setTimeout(resolve, LEASE_RETRY_MS * (1 + Math.random())));
+    }
+    return this.bypass(sessionId, 'lost');
+  }
+
+  /** Waits for releases under way. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.releasing);
+  }
+
+  private async lock(sessionId: string): Promise<Lock | 'held' | 'lost'> {
+    try {
+      return await this.redlock.acquire([this.keys.session(sessionId).lock], LEASE_TTL_MS);
+    } catch (error) {
+      if (!(error instanceof ExecutionError)) return 'lost';
+      const stats = await error.attempts.at(-1);
+      if (!stats) return 'lost';
+      const held = [...stats.votesAgainst.values()].filter((vote) => vote instanceof ResourceLockedError);
+      return stats.votesFor.size + held.length >= this.quorum ? 'held' : 'lost';
+    }
+  }
+
+  private async fenced(sessionId: string, have: Cursor | null, lock: Lock, usableUntil: number): Promise<Lease> {
+    try {
+      const taken = await this.store.fence(sessionId, have);
+      this.metrics.leasesTaken.inc();
+      const release = () => this.release(lock);
+      if (taken.kind === 'absent') return { fence: 1, found: taken, usableUntil, release };
+      return { fence: taken.fence, found: taken.stored, usableUntil, release };
+    } catch (error) {
+      this.release(lock);
+      throw error;
+    }
+  }
+
+  /** The current token, not a new one: nodes that each took a new one would fence each other for ever. */
+  private async bypass(sessionId: string, reason: 'lost' | 'held'): Promise<Lease> {
+    this.metrics.leaseBypasses.inc({ reason });
+    const read = await this.store.read(sessionId, null);
+    const usableUntil = performance.now() + LEASE_USE_MS;
+    const release = () => undefined;
+    if (read.kind === 'absent') return { fence: 1, found: read, usableUntil, release };
+    if (read.kind !== 'state') throw new Error('a read from nothing answers with a state');
+    return { fence: read.stored.fence, found: read.stored, usableUntil, release };
+  }
+
+  private release(lock: Lock): void {
+    const released = lock.release().catch((error: unknown) => {
+      this.metrics.releaseFailures.inc();
+      this.logger.debug({ err: error }, 'a lock was not released; it runs out by itself');
+    });
+    this.releasing.add(released);
+    void released.finally(() => this.releasing.delete(released));
+  }
+}

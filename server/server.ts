@@ -1,0 +1,172 @@
+// The composition root: starts everything in order, and drains it in reverse. Time, randomness and environment enter here.
+import { createServer, type Server as HttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Logger } from 'pino';
+import { compileSettingsSchema } from './session/settings-schema.js';
+import { defaultSettingsSchema } from '../client-sdk/protocol/settings.js';
+import { createOriginCheck } from './api/access.js';
+import { createAuthenticate } from './api/auth.js';
+import { Calls } from './api/calls.js';
+import { EventStreams } from './api/events.js';
+import { createToWireError } from './api/reply.js';
+import { createRest } from './api/rest.js';
+import { SocketApi } from './api/socket.js';
+import type { Config } from './config.js';
+import { createMetrics } from './metrics.js';
+import { CommitFeed } from './redis/commit-feed.js';
+import { connectRedis, type RedisAddress } from './redis/connection.js';
+import { describeDurability } from './redis/durability.js';
+import { createKeys } from './redis/keys.js';
+import { Leases } from './redis/lease.js';
+import { startManagedRedis } from './redis/managed-redis.js';
+import { SessionStore } from './redis/session-store.js';
+import { IdleSessions } from './sync/idle-sessions.js';
+import { SessionReads } from './sync/reads.js';
+import { SessionHub } from './sync/session-hub.js';
+import { Transfer } from './sync/transfer.js';
+import { UpdateQueue } from './sync/update-queue.js';
+
+/** How long a lock server may take for one command, milliseconds: longer counts as no answer. */
+const LOCK_COMMAND_TIMEOUT_MS = 100;
+/** Of the time a drain may take, what is left for closing connections after the queues are empty, milliseconds. */
+const CLOSE_MS = 500;
+
+/** A server that is listening. */
+export interface AttuneServer {
+  readonly url: string;
+  /** Takes no more updates, finishes what is queued, tells clients, leaves. Idempotent; bounded by DRAIN_TIMEOUT_MS. */
+  close(): Promise<void>;
+}
+
+/** Starts a server; rejects with an error that says what is missing, having stopped what it had started. */
+export async function startServer(config: Config, logger: Logger): Promise<AttuneServer> {
+  const undo: (() => Promise<void> | void)[] = [];
+  const stop = async () => {
+    for (const step of undo.splice(0).toReversed()) await step();
+  };
+  try {
+    return await start(config, logger, undo, stop);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function start(
+  config: Config,
+  logger: Logger,
+  undo: (() => Promise<void> | void)[],
+  stop: () => Promise<void>,
+): Promise<AttuneServer> {
+  const schema = compileSettingsSchema(config.settingsSchema ?? defaultSettingsSchema);
+  const metrics = createMetrics();
+  const now = Date.now;
+
+  const address = await redisAddress(config, logger, undo);
+  const connect = async (role: 'data' | 'feed' | 'lock', where: RedisAddress, options = {}) => {
+    const client = await connectRedis(where, role, logger, options);
+    undo.push(() => client.disconnect());
+    return client;
+  };
+  const dataClient = await connect('data', address);
+  const feedClient = await connect('feed', address);
+  const lockAddresses = config.LOCK_REDIS_URLS.map((url) => ({ url }));
+  const lockClients = await Promise.all(
+    (lockAddresses.length > 0 ? lockAddresses : [address]).map((where) =>
+      connect('lock', where, { commandTimeoutMs: LOCK_COMMAND_TIMEOUT_MS, require: false }),
+    ),
+  );
+
+  const keys = createKeys(config.REDIS_KEY_PREFIX);
+  const store = new SessionStore(dataClient, keys, config.limits);
+  await store.checkPartitions();
+  const durability = await describeDurability(dataClient, logger);
+  const leases = new Leases({ store, keys, lockClients, metrics, logger });
+  const queue = new UpdateQueue({ store, leases, limits: config.limits, schema, metrics, logger, now });
+  const reads = new SessionReads(store);
+  const transfer = new Transfer({ store, reads, schema, limits: config.limits, now });
+  const calls = new Calls({ queue, reads, limits: config.limits, now });
+
+  const authenticate = createAuthenticate({
+    secret: config.AUTH_SECRET,
+    issuer: config.AUTH_ISSUER,
+    audience: config.AUTH_AUDIENCE,
+  });
+  const originAllowed = createOriginCheck(config.CORS_ORIGINS, { loopbackOnly: config.AUTH_SECRET === undefined });
+  const toWireError = createToWireError(logger, metrics);
+  let draining = false;
+  let feed!: CommitFeed;
+
+  const streams = new EventStreams({ metrics });
+  const http = createServer();
+  const shared = { calls, authenticate, originAllowed, toWireError, metrics, logger };
+  const limits = { allowedOrigins: config.CORS_ORIGINS, rateCallsPerS: config.RATE_CALLS_PER_S };
+  const sockets = new SocketApi({ http, ...shared, ...limits });
+  const hub = new SessionHub({
+    store,
+    feed: (onGap) => (feed = new CommitFeed({ client: feedClient, keys, logger, onGap })),
+    sinks: [sockets, streams],
+    metrics,
+    logger,
+  });
+  sockets.attach(hub);
+  const readiness = () => ({ checks: { redis: store.ready, feed: feed.ready, draining }, durability });
+  http.on('request', createRest({ ...shared, ...limits, hub, reads, transfer, streams, schema, now, readiness }));
+  const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, now });
+
+  await listen(http, config);
+  const { port } = http.address() as AddressInfo;
+  const host = config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST;
+  const url = `http://${host}:${port}`;
+  logger.info({ url, durability, auth: config.AUTH_SECRET !== undefined }, 'listening');
+  if (config.AUTH_SECRET === undefined) logger.warn('auth is off: whoever reaches this machine may do everything');
+
+  let closing: Promise<void> | undefined;
+  const close = () => {
+    closing ??= (async () => {
+      draining = true;
+      idle.close();
+      sockets.announceDrain();
+      http.close();
+      await within(queue.drain(), Math.max(config.DRAIN_TIMEOUT_MS - CLOSE_MS, 0));
+      streams.close();
+      await within(sockets.close(), CLOSE_MS);
+      http.closeAllConnections();
+      await hub.close();
+      await stop();
+    })();
+    return closing;
+  };
+  return { url, close };
+}
+
+async function redisAddress(
+  config: Config,
+  logger: Logger,
+  undo: (() => Promise<void> | void)[],
+): Promise<RedisAddress> {
+  if (config.REDIS_URL !== undefined) return { url: config.REDIS_URL };
+  const managed = await startManagedRedis({ dataDir: config.DATA_DIR, logger });
+  undo.push(() => managed.close());
+  return { socketPath: managed.socketPath };
+}
+
+function listen(http: HttpServer, config: Config): Promise<void> {
+  // An import may take long to send; what a slow sender may hold is bounded elsewhere.
+  http.requestTimeout = 0;
+  http.headersTimeout = 10_000;
+  return new Promise((resolve, reject) => {
+    http.once('error', (error: NodeJS.ErrnoException) => {
+      const why = error.code === 'EADDRINUSE' ? 'the port is taken' : error.message;
+      reject(new Error(`cannot listen on ${config.HOST}:${config.PORT}: ${why}`, { cause: error }));
+    });
+    http.listen(config.PORT, config.HOST, () => resolve());
+  });
+}
+
+/** Waits for `work`, but not longer than `ms`. */
+async function within(work: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([work, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
+}

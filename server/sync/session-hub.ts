@@ -1,0 +1,283 @@
+// The hub: on this node, every session with local readers. It keeps each one's document by applying commits in revision
+// order, gives each commit to the readers once, mends gaps from the log, and lets readers in without a gap.
+// Nothing reaches a reader except what came back from Redis, by feed or by read.
+import type { Logger } from 'pino';
+import { AttuneError } from '../../client-sdk/protocol/errors.js';
+import type { Commit, Cursor, SessionDocument } from '../../client-sdk/protocol/messages.js';
+import type { Metrics } from '../metrics.js';
+import type { CommitFeed, FeedMessage } from '../redis/commit-feed.js';
+import type { ReadReply, SessionStore } from '../redis/session-store.js';
+import { Room, type Audience, type Sink } from './room.js';
+
+/** The check of all revisions is repeated after this plus up to half as much again, milliseconds. */
+const CHECK_MS = 1000;
+/** Sessions checked in one go; the next follow when Redis has answered. */
+const CHECK_SESSIONS = 500;
+/** Repairs after a reconnection that read from Redis at the same time. */
+const REPAIRS_MAX = 64;
+
+/** What a reader has on entering: the document, or the commits after its cursor. */
+export interface Entry {
+  readonly document: SessionDocument;
+  /** `null`: the reader takes the document; else it takes these, oldest first, and is where the document is. */
+  readonly resumed: Commit[] | null;
+}
+
+export interface SessionHubOptions {
+  store: SessionStore;
+  feed: (onGap: () => void) => CommitFeed;
+  /** All who deliver to readers: sockets, event streams. */
+  sinks: readonly Sink[];
+  metrics: Metrics;
+  logger: Logger;
+}
+
+export class SessionHub {
+  private readonly rooms = new Map<string, Room>();
+  private readonly options: SessionHubOptions;
+  private readonly store: SessionStore;
+  private readonly feed: CommitFeed;
+  private checking: NodeJS.Timeout | undefined;
+  private closed = false;
+
+  constructor(options: SessionHubOptions) {
+    this.options = options;
+    this.store = options.store;
+    this.feed = options.feed(() => void this.repairAll('reconnected'));
+    this.scheduleCheck();
+  }
+
+  /** Lets a reader in. `enter` is called in the same turn as the reader's place in the order of commits is fixed: it
+   * must add the reader to its sink at once. Every commit after `entry.document` will reach it. Rejects with
+   * SESSION_NOT_FOUND or UNAVAILABLE, and then `enter` was not called.
+   */
+  async join(
+    sessionId: string,
+    audience: Audience,
+    cursor: Cursor | null,
+    enter: (entry: Entry) => void,
+  ): Promise<void> {
+    const room = this.open(sessionId);
+    room.pins += 1;
+    try {
+      await room.subscribed;
+      // Reads are sent after the subscription and after the reader asked: no write acknowledged before is missed.
+      const isNew = room.document === null;
+      if (isNew) await this.refresh(room, 'join');
+      const tail = cursor ? await this.readTail(room, cursor) : null;
+      if (!tail && !isNew) await this.refresh(room, 'join');
+      const { document } = room;
+      if (!document || room.over) throw new AttuneError('SESSION_NOT_FOUND', 'there is no such session');
+      room.flushHeld();
+      enter({ document, resumed: cursor && room.since(cursor, tail ?? []) });
+      room.members[audience] += 1;
+    } catch (error) {
+      if (error instanceof AttuneError) throw error;
+      throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error, retryAfterMs: 100 });
+    } finally {
+      room.pins -= 1;
+      this.closeIfEmpty(room);
+    }
+  }
+
+  /** Takes a reader out that had entered as `audience`. Does nothing where the room is over. */
+  leave(sessionId: string, audience: Audience): void {
+    const room = this.rooms.get(sessionId);
+    if (!room || room.members[audience] === 0) return;
+    room.members[audience] -= 1;
+    this.closeIfEmpty(room);
+  }
+
+  /** The sessions that have a reader on this node. */
+  sessionIds(): string[] {
+    return [...this.rooms.keys()];
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.checking);
+    for (const room of [...this.rooms.values()]) this.end(room);
+    await this.feed.close();
+  }
+
+  private open(sessionId: string): Room {
+    const existing = this.rooms.get(sessionId);
+    if (existing) return existing;
+    const { sinks, metrics } = this.options;
+    const room = new Room(sessionId, sinks, metrics);
+    room.listener = (message) => this.hear(room, message);
+    room.subscribed = this.feed.subscribe(sessionId, room.listener);
+    room.subscribed.catch(() => undefined);
+    this.rooms.set(sessionId, room);
+    metrics.rooms.set(this.rooms.size);
+    return room;
+  }
+
+  private closeIfEmpty(room: Room): void {
+    if (room.pins === 0 && !room.hasMembers()) this.end(room);
+  }
+
+  private end(room: Room): void {
+    if (room.over) return;
+    room.over = true;
+    room.stop();
+    this.feed.unsubscribe(room.sessionId, room.listener);
+    if (this.rooms.get(room.sessionId) === room) this.rooms.delete(room.sessionId);
+    this.options.metrics.rooms.set(this.rooms.size);
+  }
+
+  /** What the feed says. Out of order, doubled or after a gap is all the same: the revision decides. */
+  private hear(room: Room, message: FeedMessage): void {
+    if (room.over) return;
+    const { document } = room;
+    if (!document || room.repairing) {
+      // The read under way does not contain it for certain: it is looked at again when the read is in.
+      room.keep(message);
+      return;
+    }
+    if (message.epoch !== document.epoch || message.replaced) {
+      void this.repair(room, message.replaced ? 'replaced' : 'epoch');
+      return;
+    }
+    this.apply(room, message.commits ?? [], message.size);
+    if (room.gap) void this.repair(room, 'gap');
+  }
+
+  /** Gives the room what it lacks; commits it has are dropped, and after a gap `room.gap` is set. */
+  private apply(room: Room, commits: readonly Commit[], size: number): void {
+    for (const commit of commits) {
+      if (room.over || !room.document || commit.revision <= room.document.revision) continue;
+      if (commit.revision !== room.document.revision + 1 || commit.epoch !== room.document.epoch) {
+        room.gap = true;
+        return;
+      }
+      if (commit.event === 'session:deleted') {
+        room.deliverDeletion(commit);
+        this.end(room);
+        return;
+      }
+      room.deliver(commit, size / commits.length);
+    }
+  }
+
+  /**
+   * A read that is sent now or later, shared by all who ask before it is sent, and folded into the room: what the room
+   * lacks is delivered. Rejects when Redis does not answer.
+   */
+  private refresh(room: Room, cause: string): Promise<void> {
+    room.nextRead ??= (async () => {
+      await room.read?.catch(() => undefined);
+      room.read = room.nextRead;
+      room.nextRead = undefined;
+      if (cause !== 'join') this.options.metrics.repairs.inc({ cause });
+      room.repairing = true;
+      try {
+        const reply = await this.store.read(room.sessionId, room.document, { tail: true });
+        this.fold(room, reply);
+      } finally {
+        room.repairing = false;
+        this.hearKept(room);
+      }
+    })();
+    return room.nextRead;
+  }
+
+  private async repair(room: Room, cause: string): Promise<void> {
+    try {
+      room.gap = false;
+      await this.refresh(room, cause);
+    } catch (error) {
+      this.options.logger.debug({ err: error, cause }, 'a room could not be repaired yet; the next check tries again');
+    }
+  }
+
+  private hearKept(room: Room): void {
+    for (const message of room.takeKept()) this.hear(room, message);
+  }
+
+  private fold(room: Room, reply: ReadReply): void {
+    if (room.over) return;
+    switch (reply.kind) {
+      case 'same':
+        return;
+      case 'tail':
+        this.apply(room, reply.commits, reply.bytes);
+        return;
+      case 'absent':
+        if (room.document) room.deliverLoss();
+        this.end(room);
+        return;
+      case 'state':
+        this.foldState(room, reply.stored.state.document);
+        return;
+      default:
+        reply satisfies never;
+    }
+  }
+
+  private foldState(room: Room, document: SessionDocument): void {
+    const before = room.document;
+    if (!before) {
+      room.document = document;
+      return;
+    }
+    if (before.epoch === document.epoch && document.revision <= before.revision) return;
+    const sameLife = before.epoch.split('-', 1)[0] === document.epoch.split('-', 1)[0];
+    const reason = before.epoch === document.epoch ? 'gap' : sameLife ? 'epoch' : 'replaced';
+    room.replace(document, reason);
+  }
+
+  /** The commits after a reader's cursor, folded into the room; `null` where only the document can serve it. */
+  private async readTail(room: Room, cursor: Cursor): Promise<Commit[] | null> {
+    const reply = await this.store.read(room.sessionId, cursor, { tail: true });
+    const { document } = room;
+    if (!document || room.repairing) return null;
+    if (reply.kind === 'same')
+      return cursor.epoch === document.epoch && cursor.revision <= document.revision ? [] : null;
+    if (reply.kind !== 'tail' || reply.cursor.epoch !== document.epoch) return null;
+    this.apply(room, reply.commits, reply.bytes);
+    if (room.gap) return null;
+    return reply.commits;
+  }
+
+  private scheduleCheck(): void {
+    if (this.closed) return;
+    this.checking = setTimeout(
+      () => void this.check().finally(() => this.scheduleCheck()),
+      CHECK_MS * (1 + Math.random() / 2),
+    );
+    this.checking.unref();
+  }
+
+  /** Compares every room with Redis: bounds what a lost publication can cost. */
+  private async check(): Promise<void> {
+    const rooms = [...this.rooms.values()].filter((room) => room.document !== null);
+    for (let i = 0; i < rooms.length && this.store.ready; i += CHECK_SESSIONS) {
+      const some = rooms.slice(i, i + CHECK_SESSIONS);
+      try {
+        const found = await this.store.check(some.map((room) => room.sessionId));
+        const behind = some.filter((room, at) => !room.over && differs(room.document, found[at] ?? null));
+        await this.repairSome(behind, 'check');
+      } catch (error) {
+        this.options.logger.debug({ err: error }, 'the check of revisions did not finish');
+        return;
+      }
+    }
+  }
+
+  private async repairAll(cause: string): Promise<void> {
+    await this.repairSome([...this.rooms.values()], cause);
+  }
+
+  private async repairSome(rooms: readonly Room[], cause: string): Promise<void> {
+    for (let i = 0; i < rooms.length; i += REPAIRS_MAX) {
+      await Promise.all(rooms.slice(i, i + REPAIRS_MAX).map((room) => this.repair(room, cause)));
+    }
+  }
+}
+
+/** Whether Redis is at another place than the room, or ahead of it. (The feed may have been faster than the check.) */
+function differs(document: SessionDocument | null, found: Cursor | null): boolean {
+  if (!document) return false;
+  return found === null || found.epoch !== document.epoch || found.revision > document.revision;
+}

@@ -1,0 +1,406 @@
+// The update queue: each session's updates take their place on arrival, wait in a bounded lane, and are decided in
+// batches (group commit), one batch of a session at a time. Nothing is answered before Redis confirmed it.
+//
+//   waiting -> planned over the known state -> one commit call -> COMMITTED  answered
+//                                                              DUPLICATE  those answered as the first time, rest again
+//                                                              STALE      the returned state adopted, planned again
+//                                                              FENCED     lease taken again, planned again
+//                                                              no answer  OUTCOME_UNKNOWN
+import type { Logger } from 'pino';
+import { AttuneError } from '../../client-sdk/protocol/errors.js';
+import type { JsonObject } from '../../client-sdk/protocol/json.js';
+import type { Limits } from '../../client-sdk/protocol/limits.js';
+import type { AnyWriteReply } from '../../client-sdk/protocol/messages.js';
+import type { Metrics } from '../metrics.js';
+import { RedisFailure } from '../redis/connection.js';
+import type { Leases } from '../redis/lease.js';
+import type { SessionStore } from '../redis/session-store.js';
+import { plan, type Outcome, type Plan } from '../session/plan.js';
+import type { SettingsSchema } from '../session/settings-schema.js';
+import { frees, messageNeeded, type Update } from '../session/update.js';
+import { answerAgain, completeConflict } from './answers.js';
+import { Lane, type Origin, type Pending } from './lane.js';
+
+/** Updates of one session that wait; more are refused with OVERLOADED. */
+export const LANE_UPDATES_MAX = 2000;
+/** Bytes of requests of one session that wait. */
+export const LANE_BYTES_MAX = 8 * 1024 * 1024;
+/** Updates of all sessions that wait on this node. */
+export const QUEUE_UPDATES_MAX = 20_000;
+/** Bytes of requests of all sessions that wait on this node. */
+export const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
+/** An update that has not gone to Redis after so long is refused, milliseconds; with COMMIT_TIMEOUT_MS below 2 s. */
+export const QUEUE_WAIT_MAX_MS = 1800;
+/** Sessions whose batches are decided at the same time; the others take turns. */
+const LANES_RUNNING_MAX = 128;
+/** Sessions that are kept in memory while nothing waits for them. */
+const LANES_IDLE_MAX = 2000;
+/** Times a batch is planned again because another node was faster. */
+const ATTEMPTS_MAX = 12;
+/** A lease without work is kept for so long, milliseconds: the next update of a burst finds it held. */
+const LEASE_LINGER_MS = 20;
+/** What a refused caller is told to wait, milliseconds; until then nothing of the same socket overtakes its retry. */
+const RETRY_AFTER_MS = 100;
+/** Pause before a Redis that is away is tried again, milliseconds. */
+const AWAY_PAUSE_MS = 20;
+/** How often waiting updates are checked for having waited too long, milliseconds. */
+const SWEEP_MS = 100;
+
+export interface UpdateQueueOptions {
+  store: SessionStore;
+  leases: Leases;
+  limits: Limits;
+  schema: SettingsSchema;
+  metrics: Metrics;
+  logger: Logger;
+  /** Milliseconds since 1970. */
+  now: () => number;
+}
+
+export class UpdateQueue {
+  private readonly store: SessionStore;
+  private readonly options: UpdateQueueOptions;
+  private readonly lanes = new Map<string, Lane>();
+  private readonly ready: Lane[] = [];
+  private readonly sweeper: NodeJS.Timeout;
+  private running = 0;
+  private updates = 0;
+  private bytes = 0;
+  private draining = false;
+  private drained: (() => void) | undefined;
+
+  constructor(options: UpdateQueueOptions) {
+    this.options = options;
+    this.store = options.store;
+    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
+    this.sweeper.unref();
+  }
+
+  /**
+   * Takes the update's place in its session's lane at once, and answers when Redis has decided. Rejects with an
+   * AttuneError. Updates of one origin to one session are decided in the order of these calls; after one of them failed
+   * in a way that may be retried, those behind it fail too. `bytes` is the size of the request.
+   */
+  submit(update: Update, origin: Origin, bytes: number): Promise<AnyWriteReply> {
+    try {
+      this.admit(update, origin, bytes);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+    const lane = this.lane(update.sessionId);
+    return new Promise((resolve, reject) => {
+      lane.waiting.push({ update, origin, bytes, arrived: performance.now(), resolve, reject });
+      lane.bytes += bytes;
+      this.updates += 1;
+      this.bytes += bytes;
+      this.options.metrics.queuedUpdates.set(this.updates);
+      this.wake(lane);
+    });
+  }
+
+  /** Takes nothing more, decides what waits, gives all leases up. */
+  async drain(): Promise<void> {
+    this.draining = true;
+    if (this.updates > 0) await new Promise<void>((resolve) => (this.drained = resolve));
+    clearInterval(this.sweeper);
+    for (const lane of this.lanes.values()) lane.dropLease();
+    await this.options.leases.close();
+  }
+
+  private admit(update: Update, origin: Origin, bytes: number): void {
+    const wait = { retryAfterMs: RETRY_AFTER_MS };
+    if (this.draining) throw new AttuneError('UNAVAILABLE', 'this node is leaving; connect again', wait);
+    const barrier = origin.barriers.get(update.sessionId);
+    if (barrier) {
+      if (barrier.updateId !== update.updateId && performance.now() < barrier.until) {
+        throw new AttuneError('UNAVAILABLE', 'an update before this one failed and may be tried again first', wait);
+      }
+      origin.barriers.delete(update.sessionId);
+    }
+    const lane = this.lanes.get(update.sessionId);
+    const full =
+      (lane && (lane.waiting.length >= LANE_UPDATES_MAX || lane.bytes + bytes > LANE_BYTES_MAX)) ||
+      this.updates >= QUEUE_UPDATES_MAX ||
+      this.bytes + bytes > QUEUE_BYTES_MAX;
+    if (full) {
+      this.holdBack(update, origin);
+      throw new AttuneError('OVERLOADED', 'too many updates are waiting', wait);
+    }
+  }
+
+  /** What the socket sent behind a failed update must not be decided before its retry. */
+  private holdBack(update: Update, origin: Origin): void {
+    origin.barriers.set(update.sessionId, {
+      updateId: update.updateId,
+      until: performance.now() + RETRY_AFTER_MS,
+    });
+  }
+
+  private lane(sessionId: string): Lane {
+    let lane = this.lanes.get(sessionId);
+    if (!lane) {
+      lane = new Lane(sessionId);
+      this.lanes.set(sessionId, lane);
+    }
+    return lane;
+  }
+
+  private wake(lane: Lane): void {
+    if (lane.mode !== 'idle') return;
+    lane.mode = 'ready';
+    clearTimeout(lane.linger);
+    // After this turn of the event loop: all that has arrived by then is one batch.
+    setImmediate(() => {
+      this.ready.push(lane);
+      this.pump();
+    });
+  }
+
+  private pump(): void {
+    while (this.running < LANES_RUNNING_MAX) {
+      const lane = this.ready.shift();
+      if (!lane) return;
+      this.running += 1;
+      lane.mode = 'running';
+      void this.turn(lane).finally(() => {
+        this.running -= 1;
+        this.rest(lane);
+        this.pump();
+      });
+    }
+  }
+
+  /** After a batch: the session goes to the back of the line, or rests and gives its lease up soon. */
+  private rest(lane: Lane): void {
+    if (lane.waiting.length > 0) {
+      lane.mode = 'ready';
+      this.ready.push(lane);
+      return;
+    }
+    lane.mode = 'idle';
+    if (lane.lease) lane.linger = setTimeout(() => lane.dropLease(), LEASE_LINGER_MS);
+    // The newest at the end: the first are those that rested longest.
+    this.lanes.delete(lane.sessionId);
+    this.lanes.set(lane.sessionId, lane);
+    if (this.lanes.size > LANES_IDLE_MAX) this.forgetOldest();
+    if (this.updates === 0) this.drained?.();
+  }
+
+  private forgetOldest(): void {
+    for (const lane of this.lanes.values()) {
+      if (lane.mode !== 'idle') continue;
+      clearTimeout(lane.linger);
+      lane.dropLease();
+      this.lanes.delete(lane.sessionId);
+      return;
+    }
+  }
+
+  private async turn(lane: Lane): Promise<void> {
+    const batch = lane.nextBatch();
+    if (batch.length === 0) return;
+    this.options.metrics.batchSize.observe(batch.length);
+    try {
+      await this.decide(lane, batch);
+    } catch (error) {
+      // Not one of the failures we know: what happened to these updates is not known either.
+      lane.forget();
+      this.options.metrics.internalErrors.inc();
+      this.options.logger.error({ err: error, sessionId: lane.sessionId }, 'a batch failed');
+      for (const pending of batch)
+        this.fail(lane, pending, new AttuneError('INTERNAL', 'the update failed', { cause: error }));
+    }
+  }
+
+  /** Decides a batch: plans and commits until Redis confirmed, or says why not. Settles every update of it. */
+  private async decide(lane: Lane, batch: Pending[]): Promise<void> {
+    let todo = batch;
+    for (let attempt = 0; todo.length > 0; attempt += 1) {
+      if (attempt >= ATTEMPTS_MAX) {
+        this.failAll(lane, todo, 'UNAVAILABLE', 'other nodes were faster each time');
+        return;
+      }
+      let planned: Plan;
+      try {
+        await this.prepare(lane, todo);
+        planned = plan(
+          await this.planInput(lane, todo),
+          todo.map(({ update }) => update),
+        );
+      } catch (error) {
+        if (!(error instanceof RedisFailure)) throw error;
+        if (await this.mayWait(lane, todo)) continue;
+        this.failAll(lane, todo, 'UNAVAILABLE', 'Redis does not answer', error);
+        return;
+      }
+      todo = await this.commit(lane, todo, planned);
+    }
+  }
+
+  /** One commit call; returns the updates that are to be planned again. */
+  private async commit(lane: Lane, todo: Pending[], planned: Plan): Promise<Pending[]> {
+    const { metrics } = this.options;
+    const began = performance.now();
+    try {
+      const answer = await this.store.commit({
+        sessionId: lane.sessionId,
+        over: lane.known!.state,
+        redisLife: lane.known!.redisLife,
+        fence: lane.fence,
+        plan: planned,
+        ids: todo.map(({ update }, i) => ({ key: idKey(update), remember: remembered(update, planned.outcomes[i]!) })),
+        freeing: todo.every(({ update }) => frees(update.action)),
+      });
+      metrics.commitReplies.inc({ reply: answer.kind });
+      metrics.commitSeconds.observe((performance.now() - began) / 1000);
+      switch (answer.kind) {
+        case 'committed':
+          metrics.commits.inc(planned.commits.length);
+          lane.advance(planned);
+          if (answer.wanted) lane.dropLease();
+          todo.forEach((pending, i) => this.settle(pending, planned.outcomes[i]!));
+          return [];
+        case 'duplicate':
+          for (const [i, first] of answer.remembered) {
+            const pending = todo[i]!;
+            this.leave(pending);
+            answerAgain(this.store, pending.update, first).then(pending.resolve, pending.reject);
+          }
+          return todo.filter((_, i) => !answer.remembered.has(i));
+        case 'stale':
+          lane.adopt(answer.stored);
+          return todo;
+        case 'absent':
+          lane.adoptAbsence(answer.redisLife);
+          return todo;
+        case 'fenced':
+          lane.dropLease();
+          return todo;
+        case 'broken':
+          throw new Error(`key ${answer.key} of the session holds something that is not ours`);
+        default:
+          return answer satisfies never;
+      }
+    } catch (error) {
+      if (!(error instanceof RedisFailure)) throw error;
+      metrics.commitReplies.inc({ reply: error.kind });
+      lane.forget();
+      if (error.kind === 'not-sent' && (await this.mayWait(lane, todo))) return todo;
+      if (error.kind === 'no-answer') {
+        this.failAll(lane, todo, 'OUTCOME_UNKNOWN', 'Redis did not answer; the same id is safe to send again', error);
+      } else {
+        this.failAll(lane, todo, 'UNAVAILABLE', error.message, error);
+      }
+      return [];
+    }
+  }
+
+  /** Holds the lease, and knows the session's state and every message that the updates name. */
+  private async prepare(lane: Lane, todo: Pending[]): Promise<void> {
+    if (!lane.holdsLease()) {
+      lane.dropLease();
+      lane.useLease(await this.options.leases.take(lane.sessionId, lane.cursor()));
+    }
+    const wanted = todo.flatMap(({ update }) => messageNeeded(update.action) ?? []);
+    if (wanted.every((id) => lane.messages.has(id))) return;
+    const messageIds = [...new Set(wanted)];
+    const read = await this.store.read(lane.sessionId, lane.cursor(), { messageIds });
+    if (read.kind === 'absent') {
+      lane.adoptAbsence(read.redisLife);
+    } else {
+      if (read.kind === 'state') lane.adopt(read.stored);
+      if (read.kind === 'tail') throw new Error('no tail was asked for');
+      messageIds.forEach((id, i) => lane.messages.set(id, read.messages[i] ?? null));
+    }
+    if (lane.known?.state === null) for (const id of messageIds) lane.messages.set(id, null);
+  }
+
+  private async planInput(lane: Lane, todo: Pending[]) {
+    const { limits, schema, now } = this.options;
+    const { state, redisLife } = lane.known!;
+    const restorable = new Map<number, JsonObject | null>();
+    for (const { update } of todo) {
+      if (update.action.kind !== 'settings' || !('restore' in update.action.change)) continue;
+      const revision = update.action.change.restore;
+      const kept = revision <= (state?.document.revision ?? 0) ? await this.store.at(lane.sessionId, revision) : null;
+      restorable.set(revision, kept?.settings?.value ?? null);
+    }
+    return { state, redisLife, messages: lane.messages, restorable, now: now(), limits, schema };
+  }
+
+  /** While Redis is away nothing was sent: the batch waits, as long as its oldest update may. */
+  private async mayWait(lane: Lane, todo: Pending[]): Promise<boolean> {
+    lane.forget();
+    const oldest = todo[0]!.arrived;
+    if (performance.now() + AWAY_PAUSE_MS > oldest + QUEUE_WAIT_MAX_MS) return false;
+    await new Promise((resolve) => setTimeout(resolve, AWAY_PAUSE_MS));
+    return true;
+  }
+
+  private settle(pending: Pending, outcome: Outcome): void {
+    this.leave(pending);
+    if (outcome.kind !== 'refused') return pending.resolve(outcome.reply);
+    if (outcome.error.code !== 'REVISION_CONFLICT') return pending.reject(outcome.error);
+    void completeConflict(this.store, pending.update, outcome.error).then(pending.reject);
+  }
+
+  private failAll(
+    lane: Lane,
+    todo: Pending[],
+    code: 'UNAVAILABLE' | 'OUTCOME_UNKNOWN',
+    message: string,
+    cause?: unknown,
+  ): void {
+    for (const pending of todo) {
+      const { updateId } = pending.update;
+      const details = code === 'OUTCOME_UNKNOWN' ? { details: { updateId } } : { retryAfterMs: RETRY_AFTER_MS };
+      this.fail(lane, pending, new AttuneError(code, message, { ...details, cause }));
+    }
+  }
+
+  private fail(lane: Lane, pending: Pending, error: AttuneError): void {
+    this.leave(pending);
+    this.holdBack(pending.update, pending.origin);
+    pending.reject(error);
+    // A retry must find nothing of the same socket decided before it.
+    for (const behind of lane.takeWaitingOf(pending.origin)) {
+      this.leave(behind);
+      const overtaken = 'an update before this one failed and may be tried again first';
+      behind.reject(new AttuneError('UNAVAILABLE', overtaken, { retryAfterMs: RETRY_AFTER_MS }));
+    }
+  }
+
+  private leave(pending: Pending): void {
+    this.updates -= 1;
+    this.bytes -= pending.bytes;
+    this.options.metrics.queuedUpdates.set(this.updates);
+    this.options.metrics.queueSeconds.observe((performance.now() - pending.arrived) / 1000);
+    if (this.updates === 0 && this.draining) setImmediate(() => this.drained?.());
+  }
+
+  private sweep(): void {
+    const oldest = performance.now() - QUEUE_WAIT_MAX_MS;
+    for (const lane of this.lanes.values()) {
+      for (;;) {
+        const first = lane.waiting[0];
+        if (!first || first.arrived > oldest) break;
+        lane.take(1);
+        const options = { retryAfterMs: RETRY_AFTER_MS };
+        this.fail(lane, first, new AttuneError('UNAVAILABLE', 'the update waited too long', options));
+      }
+    }
+  }
+}
+
+/** The scope of an update id is session and user; the length keeps `a` + `bc` apart from `ab` + `c`. */
+function idKey({ by, updateId }: Update): string {
+  return `${by.userId.length}:${by.userId}${updateId}`;
+}
+
+function remembered({ payloadHash }: Update, outcome: Outcome) {
+  if (outcome.kind === 'refused') return null;
+  const { revision, epoch } = outcome;
+  return { revision, epoch, payloadHash, changed: outcome.kind === 'committed' };
+}
+
+export type { Origin };

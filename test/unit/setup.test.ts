@@ -1,0 +1,153 @@
+// What the set-up script promises, run on a small project of its own, with stand-ins for npm and the package manager.
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'chai';
+
+const lock = {
+  packages: {
+    '': {},
+    'node_modules/a': { version: '1.0.0' },
+    'node_modules/b': { version: '1.0.0', optional: true, os: ['none'] },
+  },
+};
+
+describe('set-up', function () {
+  this.timeout(20_000);
+  let root = '';
+  let bin = '';
+
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), 'attune-test-setup-'));
+    bin = join(root, 'bin');
+    for (const dir of ['bin', 'scripts', 'node_modules/a']) mkdirSync(join(root, dir), { recursive: true });
+    copyFileSync(join(projectRoot(), 'scripts/setup.mjs'), join(root, 'scripts/setup.mjs'));
+    writeFileSync(join(root, 'package-lock.json'), JSON.stringify(lock));
+    writeFileSync(join(root, 'node_modules/a/package.json'), '{"version":"v1.0.0"}');
+  });
+
+  afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+  function setUp(
+    env: Record<string, string> = {},
+    nodeOptions: string[] = [],
+  ): Promise<{ status: number; out: string; err: string }> {
+    const child = spawn(process.execPath, [...nodeOptions, join(root, 'scripts/setup.mjs')], {
+      env: { PATH: bin, TMPDIR: root, ...env },
+    });
+    let [out, err] = ['', ''];
+    child.stdout.on('data', (data: Buffer) => (out += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (err += data.toString()));
+    return new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (code) => resolve({ status: code ?? -1, out, err }));
+    });
+  }
+
+  function program(name: string, text: string): void {
+    writeFileSync(join(bin, name), `#!/bin/sh\n${text}\n`);
+    chmodSync(join(bin, name), 0o755);
+  }
+
+  /** Stands in for npm: writes down how it was called, then puts the missing package there. */
+  function npm(): { npm_execpath: string } {
+    const path = join(root, 'npm-cli.mjs');
+    writeFileSync(
+      path,
+      `import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+       appendFileSync('calls', process.argv.slice(2).join(' ') + '\\n');
+       await new Promise((resolve) => setTimeout(resolve, 300));
+       mkdirSync('node_modules/a', { recursive: true });
+       writeFileSync('node_modules/a/package.json', '{"version":"1.0.0"}');`,
+    );
+    return { npm_execpath: path };
+  }
+
+  const calls = () => readFileSync(join(root, 'calls'), 'utf8').trim().split('\n');
+
+  it('[M20] says and does nothing when packages and Redis are there', async () => {
+    program('valkey-server', 'exit 1');
+    expect(await setUp()).to.deep.equal({ status: 0, out: '', err: '' });
+    rmSync(join(bin, 'valkey-server'));
+    expect(await setUp({ REDIS_URL: 'redis://elsewhere' })).to.deep.equal({ status: 0, out: '', err: '' });
+  });
+
+  it('[M21] installs the packages of the lock file when one is missing or of another version, and only then', async () => {
+    program('redis-server', 'exit 1');
+    rmSync(join(root, 'node_modules/a/package.json'));
+    const missing = await setUp(npm());
+    expect(missing.status, missing.err).to.equal(0);
+    expect(missing.out).to.equal('');
+    expect(missing.err).to.match(/npm ci/);
+    expect(await setUp(npm())).to.deep.equal({ status: 0, out: '', err: '' });
+    writeFileSync(
+      join(root, 'package-lock.json'),
+      JSON.stringify({ packages: { 'node_modules/a': { version: '2.0.0' } } }),
+    );
+    await setUp(npm());
+    expect(calls()).to.deep.equal(Array.from({ length: 2 }, () => 'ci --include=dev --no-audit --no-fund'));
+  });
+
+  it('[M22] two set-ups at once install once, and both succeed', async () => {
+    program('redis-server', 'exit 1');
+    rmSync(join(root, 'node_modules/a/package.json'));
+    const both = await Promise.all([setUp(npm()), setUp(npm())]);
+    expect(both.map(({ status }) => status)).to.deep.equal([0, 0]);
+    expect(calls()).to.have.length(1);
+  });
+
+  it('[M23] installs Redis through the package manager that is there, asking nothing', async () => {
+    const line = `echo "$DEBIAN_FRONTEND: $*" >> ${root}/calls`;
+    program(
+      'apt-get',
+      `${line}\nif [ "$1" = install ]; then printf '#!/bin/sh\\necho v=7.0.15' > ${bin}/redis-server; /bin/chmod +x ${bin}/redis-server; fi`,
+    );
+    const { status, err } = await setUp({}, asUser(0));
+    expect(status, err).to.equal(0);
+    expect(calls()).to.deep.equal([
+      'noninteractive: update -q',
+      'noninteractive: install -y -q --no-install-recommends redis-server',
+    ]);
+    expect(err).to.match(/installing Redis with apt-get/);
+  });
+
+  it('[M24] where it may not install, it prints the exact command, changes nothing and ends with 1', async () => {
+    program('apt-get', `touch ${root}/calls`);
+    program('sudo', 'exit 1');
+    const { status, err } = await setUp({}, asUser(1000));
+    expect(status).to.equal(1);
+    expect(err).to.contain('sudo apt-get update -q && sudo apt-get install -y -q --no-install-recommends redis-server');
+    expect(existsSync(join(root, 'calls'))).to.equal(false);
+    rmSync(join(bin, 'apt-get'));
+    expect((await setUp()).err).to.contain('no package manager');
+  });
+
+  it('[M25] a Node that is too old is named, with the version that is needed', async () => {
+    const old = `Object.defineProperty(process.versions, 'node', { value: '20.18.3' })`;
+    const { status, err } = await setUp({}, ['--import', `data:text/javascript,${encodeURIComponent(old)}`]);
+    expect(status).to.equal(1);
+    expect(err).to.match(/Node 20\.19 or newer is needed.*20\.18\.3/);
+  });
+});
+
+/** Node's options that make the script believe to be run by this user. */
+function asUser(uid: number): string[] {
+  return ['--import', `data:text/javascript,process.getuid=()=>${uid}`];
+}
+
+function projectRoot(): string {
+  let dir = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(dir, 'package.json'))) dir = dirname(dir);
+  return dir;
+}

@@ -1,5 +1,6 @@
 // The composition root: starts everything in order, and drains it in reverse. Time, randomness and environment enter here.
-import { createServer, type Server as HttpServer } from 'node:http';
+import { randomUUID } from 'node:crypto';
+import { createServer, type RequestListener, type Server as HttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import { compileSettingsSchema } from './session/settings-schema.js';
@@ -77,12 +78,15 @@ async function start(
     ),
   );
 
+  const nodeId = randomUUID();
   const keys = createKeys(config.REDIS_KEY_PREFIX);
-  const store = new SessionStore(dataClient, keys, config.limits);
+  const store = new SessionStore(dataClient, keys, config.limits, nodeId);
   await store.checkPartitions();
   const durability = await describeDurability(dataClient, logger);
   const leases = new Leases({ store, keys, lockClients, metrics, logger });
-  const queue = new UpdateQueue({ store, leases, limits: config.limits, schema, metrics, logger, now });
+  let hub!: SessionHub;
+  const hears = (sessionId: string) => hub.hears(sessionId);
+  const queue = new UpdateQueue({ store, leases, limits: config.limits, schema, metrics, logger, now, hears });
   const reads = new SessionReads(store);
   const transfer = new Transfer({ store, reads, schema, limits: config.limits, now });
   const calls = new Calls({ queue, reads, limits: config.limits, now });
@@ -98,20 +102,24 @@ async function start(
   let feed!: CommitFeed;
 
   const streams = new EventStreams({ metrics });
-  const http = createServer();
+  // Socket.IO takes its own path out of the requests that this listener would have had: it must be there first.
+  let rest!: RequestListener;
+  const http = createServer((request, response) => rest(request, response));
   const shared = { calls, authenticate, originAllowed, toWireError, metrics, logger };
   const limits = { allowedOrigins: config.CORS_ORIGINS, rateCallsPerS: config.RATE_CALLS_PER_S };
   const sockets = new SocketApi({ http, ...shared, ...limits });
-  const hub = new SessionHub({
+  hub = new SessionHub({
     store,
     feed: (onGap) => (feed = new CommitFeed({ client: feedClient, keys, logger, onGap })),
     sinks: [sockets, streams],
+    nodeId,
+    onWanted: (sessionId) => queue.giveUp(sessionId),
     metrics,
     logger,
   });
   sockets.attach(hub);
   const readiness = () => ({ checks: { redis: store.ready, feed: feed.ready, draining }, durability });
-  http.on('request', createRest({ ...shared, ...limits, hub, reads, transfer, streams, schema, now, readiness }));
+  rest = createRest({ ...shared, ...limits, hub, reads, transfer, streams, schema, now, readiness });
   const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, now });
 
   await listen(http, config);

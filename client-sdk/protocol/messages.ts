@@ -166,7 +166,14 @@ export const timestamp = z
   .string()
   .regex(timestampPattern, 'must be an ISO 8601 date and time')
   .transform((text) => (/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`))
-  .refine((text) => !Number.isNaN(Date.parse(text)), 'must be a date that exists');
+  .refine(exists, 'must be a date that exists');
+
+/** Whether a time of {@link timestampPattern} with a zone is one: the 30th of February is not, though Date takes it. */
+function exists(text: string): boolean {
+  const [year = 0, month = 0, day = 0] = text.slice(0, 10).split('-').map(Number);
+  const lastDay = new Date(Date.UTC(year, month, 0)).getUTCDate();
+  return day <= lastDay && !Number.isNaN(Date.parse(text));
+}
 
 export const newMessage = z.object({
   id: opaqueId.optional(),

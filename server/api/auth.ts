@@ -52,8 +52,7 @@ const claims = z.object({
         role: z.enum(roles),
       }),
     )
-    .max(GRANTS_MAX)
-    .default([]),
+    .max(GRANTS_MAX),
 });
 
 export interface AuthOptions {

@@ -38,7 +38,7 @@ export class EventStreams implements Sink {
   /** Ends every stream; its reader connects again, elsewhere. */
   close(): void {
     clearInterval(this.comments);
-    for (const sessionId of [...this.streams.keys()]) this.end(sessionId);
+    for (const sessionId of this.streams.keys()) this.end(sessionId);
   }
 
   /** Answers with a stream of the session's commits after `cursor`, or from a snapshot on. Rejects before answering. */

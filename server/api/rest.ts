@@ -321,7 +321,7 @@ function transferRoutes(
     call(request, response)
       .then(async (caller) => {
         const { id } = request.query;
-        const ids = id === undefined ? null : Array.isArray(id) ? id.map(String) : [String(id)];
+        const ids = id === undefined ? null : [id].flat().map((one) => (typeof one === 'string' ? one : ''));
         if (ids?.some((name) => !sessionIdPattern.test(name))) throw invalid('id is not the id of a session');
         const allowed = (sessionId: string) => can(caller.principal, 'read', sessionId);
         response.type('application/jsonl');
@@ -418,7 +418,8 @@ function idOf(request: Request): string {
 /** The JSON body; refuses a missing one and one of another media type. */
 function body(request: Request, shape: 'object' | 'array' = 'object'): object {
   const given: unknown = request.body;
-  if (given === undefined) {
+  // The parser makes an empty object of no bytes at all.
+  if (given === undefined || request.get('Content-Length') === '0') {
     const type = request.get('Content-Type');
     throw invalid(type ? `the content type ${type.slice(0, 100)} is not taken here` : 'a JSON body is needed');
   }
@@ -430,8 +431,8 @@ function body(request: Request, shape: 'object' | 'array' = 'object'): object {
 
 /** As {@link body}, where none at all is fine too. */
 function optionalBody(request: Request): object {
-  const empty = request.get('Content-Type') === undefined && Number(request.get('Content-Length') ?? 0) === 0;
-  return empty && !request.get('Transfer-Encoding') ? {} : body(request);
+  const isEmpty = Number(request.get('Content-Length') ?? 0) === 0 && !request.get('Transfer-Encoding');
+  return isEmpty ? {} : body(request);
 }
 
 function writeOf(request: Request): { updateId?: string } {

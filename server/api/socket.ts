@@ -1,6 +1,7 @@
 // Sockets: Socket.IO on namespace `/`. Every packet is answered or ignored; nothing a client sends ends the process.
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server as HttpServer } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { Server, type Socket } from 'socket.io';
 import { AttuneError } from '../../client-sdk/protocol/errors.js';
@@ -18,6 +19,7 @@ import { audiences, type Audience, type Sink } from '../sync/room.js';
 import type { Entry, SessionHub } from '../sync/session-hub.js';
 import type { Authenticate } from './auth.js';
 import { parseRequest, type Caller, type Calls } from './calls.js';
+import { joinWrites } from './joined-writes.js';
 import { RateLimit } from './rate-limit.js';
 import { invalidRequest, type ToWireError } from './reply.js';
 
@@ -73,6 +75,10 @@ export class SocketApi implements Sink {
   constructor(options: SocketApiOptions) {
     this.options = options;
     this.calls = options.calls;
+    options.http.on('upgrade', (request: IncomingMessage, socket: Duplex) => {
+      // engine.io would answer 400; it leaves a socket alone that has ended.
+      if (!options.originAllowed(request)) socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n');
+    });
     this.io = new Server(options.http, {
       maxHttpBufferSize: REQUEST_BYTES_MAX,
       perMessageDeflate: false,
@@ -83,6 +89,7 @@ export class SocketApi implements Sink {
       cors: { origin: [...options.allowedOrigins], credentials: true },
       allowRequest: (request, answer) => answer(null, options.originAllowed(request)),
     });
+    joinWrites(this.io);
     this.io.use(
       (socket, next) =>
         void this.admit(socket).then(

@@ -11,11 +11,13 @@ const HEARTBEAT_MS = 1000;
 /** Channels subscribed to again by one command after a reconnection. */
 const RESUBSCRIBE_CHANNELS = 500;
 
-/** One publication: the commits of one batch, in order, or word that the session was replaced. */
+/** One publication: the commits of one batch in order, or that the session was replaced, or that its lease is wanted. */
 export interface FeedMessage {
   epoch: string;
   commits?: Commit[];
   replaced?: true;
+  /** The node that wants it. */
+  wanted?: string;
   /** Size of the publication, characters. */
   size: number;
 }

@@ -8,16 +8,21 @@ import type { RedisClient } from './connection.js';
 import type { Keys } from './keys.js';
 import type { SessionStore, StoredState } from './session-store.js';
 
-/** How long a lock lives when its holder dies, milliseconds; others wait at most for this. */
-export const LEASE_TTL_MS = 1000;
+/** How long a lock lives when its holder dies, milliseconds. */
+export const LEASE_TTL_MS = 5000;
 /** How long a lease is used before it is taken again, milliseconds: far from its end, so that no clock matters. */
-const LEASE_USE_MS = 500;
-/** Waiting for another holder longer than this goes on without the lock: fence and revision decide then. */
-const LEASE_WAIT_MAX_MS = LEASE_TTL_MS + 200;
+const LEASE_USE_MS = 4000;
+/**
+ * A holder gives a lease up within a batch when another node wants it. One that has not after so long is dead, paused or
+ * cut off: its lease is superseded by a newer token, milliseconds.
+ */
+export const LEASE_WAIT_MAX_MS = 300;
+/** How long a lease that superseded another is used, milliseconds; then the lock is tried again. */
+const SUPERSEDED_USE_MS = 1000;
 /** Pause between two attempts to take a lock that another node holds, milliseconds (plus as much jitter). */
 const LEASE_RETRY_MS = 4;
 /** How often a waiting node says so, milliseconds. */
-const WANT_EVERY_MS = 200;
+const WANT_EVERY_MS = 100;
 /** After a majority of the lock servers did not answer they are left alone for so long. */
 const BREAKER_MS = 5000;
 
@@ -30,7 +35,7 @@ export interface Lease {
   /** Monotonic milliseconds (`performance.now()`) until which it may be used. */
   readonly usableUntil: number;
   /** Gives it up. Never fails, never decides an answer. */
-  release(): void;
+  release(): unknown;
 }
 
 export class Leases {
@@ -61,8 +66,9 @@ export class Leases {
   }
 
   /**
-   * Waits for the lease of a session, at most about LEASE_WAIT_MAX_MS; then, or without lock servers, goes on without
-   * the lock under the current token. Throws RedisFailure when the data Redis does not answer.
+   * Waits for the lease of a session, at most about LEASE_WAIT_MAX_MS; then takes a newer token, which ends the other
+   * holder's. Without lock servers goes on under the current token. Throws RedisFailure when the data Redis does not
+   * answer.
    */
   async take(sessionId: string, have: Cursor | null): Promise<Lease> {
     const deadline = performance.now() + LEASE_WAIT_MAX_MS;
@@ -71,8 +77,8 @@ export class Leases {
       const began = performance.now();
       const lock = await this.lock(sessionId);
       // Redlock can hand out a lock that has already run out: only what is left by our own clock counts.
-      if (lock instanceof Object && performance.now() - began < LEASE_USE_MS) {
-        return this.fenced(sessionId, have, lock, began + LEASE_USE_MS);
+      if (lock instanceof Object && performance.now() - began < LEASE_USE_MS / 2) {
+        return this.fenced(sessionId, have, began + LEASE_USE_MS, lock);
       }
       if (lock instanceof Object) this.release(lock);
       if (lock === 'lost') {
@@ -83,14 +89,17 @@ export class Leases {
         );
         break;
       }
-      if (began > deadline) return this.bypass(sessionId, 'held');
+      if (began > deadline) {
+        this.metrics.leaseBypasses.inc({ reason: 'held' });
+        return this.fenced(sessionId, have, began + SUPERSEDED_USE_MS, null);
+      }
       if (began - wantedAt > WANT_EVERY_MS) {
         wantedAt = began;
         await this.store.want(sessionId);
       }
       await new Promise((resolve) => setTimeout(resolve, LEASE_RETRY_MS * (1 + Math.random())));
     }
-    return this.bypass(sessionId, 'lost');
+    return this.bypass(sessionId);
   }
 
   /** Waits for releases under way. */
@@ -110,24 +119,24 @@ export class Leases {
     }
   }
 
-  private async fenced(sessionId: string, have: Cursor | null, lock: Lock, usableUntil: number): Promise<Lease> {
+  private async fenced(sessionId: string, have: Cursor | null, usableUntil: number, lock: Lock | null): Promise<Lease> {
+    const release = () => lock && this.release(lock);
     try {
       const taken = await this.store.fence(sessionId, have);
       this.metrics.leasesTaken.inc();
-      const release = () => this.release(lock);
       if (taken.kind === 'absent') return { fence: 1, found: taken, usableUntil, release };
       return { fence: taken.fence, found: taken.stored, usableUntil, release };
     } catch (error) {
-      this.release(lock);
+      release();
       throw error;
     }
   }
 
   /** The current token, not a new one: nodes that each took a new one would fence each other for ever. */
-  private async bypass(sessionId: string, reason: 'lost' | 'held'): Promise<Lease> {
-    this.metrics.leaseBypasses.inc({ reason });
+  private async bypass(sessionId: string): Promise<Lease> {
+    this.metrics.leaseBypasses.inc({ reason: 'lost' });
     const read = await this.store.read(sessionId, null);
-    const usableUntil = performance.now() + LEASE_USE_MS;
+    const usableUntil = performance.now() + SUPERSEDED_USE_MS;
     const release = () => undefined;
     if (read.kind === 'absent') return { fence: 1, found: read, usableUntil, release };
     if (read.kind !== 'state') throw new Error('a read from nothing answers with a state');

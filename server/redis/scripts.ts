@@ -30,7 +30,7 @@ const keysOf: Record<ScriptName, (keys: SessionKeys) => string[]> = {
   read: (k) => [k.doc, k.log, k.messages],
   check: (k) => [k.doc],
   idle: (k) => [k.doc],
-  fence: (k) => [k.doc],
+  fence: (k) => [k.doc, k.wanted],
   commit: commitKeys,
   commitFreeing: commitKeys,
   at: (k) => [k.doc, k.log, k.history],

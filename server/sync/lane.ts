@@ -29,8 +29,8 @@ export interface Pending {
   readonly bytes: number;
   /** Monotonic milliseconds. */
   readonly arrived: number;
-  resolve(reply: AnyWriteReply): void;
-  reject(error: AttuneError): void;
+  readonly resolve: (reply: AnyWriteReply) => void;
+  readonly reject: (error: AttuneError) => void;
 }
 
 export class Lane {
@@ -40,6 +40,8 @@ export class Lane {
   readonly waiting: Pending[] = [];
   bytes = 0;
   lease: Lease | null = null;
+  /** Another node waits for the lease: it is given up after the batch under way. */
+  wanted = false;
   linger: NodeJS.Timeout | undefined;
   /** The session as last seen, `state: null` when absent; `null`: nothing is known. */
   known: { state: SessionState | null; redisLife: string } | null = null;
@@ -70,6 +72,7 @@ export class Lane {
   dropLease(): void {
     this.lease?.release();
     this.lease = null;
+    this.wanted = false;
   }
 
   /** The state as Redis has it, in place of what was known. The token stays: a newer one refuses the next commit. */

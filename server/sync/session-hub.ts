@@ -28,6 +28,10 @@ export interface SessionHubOptions {
   feed: (onGap: () => void) => CommitFeed;
   /** All who deliver to readers: sockets, event streams. */
   sinks: readonly Sink[];
+  /** This node's own wishes come back by the feed too. */
+  nodeId: string;
+  /** Another node waits for the lease of a session. */
+  onWanted: (sessionId: string) => void;
   metrics: Metrics;
   logger: Logger;
 }
@@ -88,6 +92,11 @@ export class SessionHub {
     this.closeIfEmpty(room);
   }
 
+  /** Whether this node hears the feed of a session. */
+  hears(sessionId: string): boolean {
+    return this.rooms.get(sessionId)?.document != null;
+  }
+
   /** The sessions that have a reader on this node. */
   sessionIds(): string[] {
     return [...this.rooms.keys()];
@@ -96,7 +105,7 @@ export class SessionHub {
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.checking);
-    for (const room of [...this.rooms.values()]) this.end(room);
+    for (const room of this.rooms.values()) this.end(room);
     await this.feed.close();
   }
 
@@ -129,6 +138,10 @@ export class SessionHub {
   /** What the feed says. Out of order, doubled or after a gap is all the same: the revision decides. */
   private hear(room: Room, message: FeedMessage): void {
     if (room.over) return;
+    if (message.wanted !== undefined) {
+      if (message.wanted !== this.options.nodeId) this.options.onWanted(room.sessionId);
+      return;
+    }
     const { document } = room;
     if (!document || room.repairing) {
       // The read under way does not contain it for certain: it is looked at again when the read is in.

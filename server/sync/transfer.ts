@@ -214,7 +214,7 @@ export class Transfer {
       for (let i = 0; i < page.length; i += EXPORT_SESSIONS_PARALLEL) {
         const some = page.slice(i, i + EXPORT_SESSIONS_PARALLEL);
         const lines = await Promise.all(
-          some.map((id) =>
+          some.map(async (id) =>
             allowed(id) ? this.line(id) : errorLine(id, 'FORBIDDEN', 'this token does not allow that'),
           ),
         );

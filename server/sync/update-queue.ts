@@ -37,8 +37,10 @@ const LANES_RUNNING_MAX = 128;
 const LANES_IDLE_MAX = 2000;
 /** Times a batch is planned again because another node was faster. */
 const ATTEMPTS_MAX = 12;
-/** A lease without work is kept for so long, milliseconds: the next update of a burst finds it held. */
-const LEASE_LINGER_MS = 20;
+/** A lease without work is kept for so long, milliseconds, where this node hears when another wants it. */
+const LEASE_LINGER_MS = 2000;
+/** Where it does not hear: just long enough for the next update of a burst. */
+const LEASE_LINGER_DEAF_MS = 20;
 /** What a refused caller is told to wait, milliseconds; until then nothing of the same socket overtakes its retry. */
 const RETRY_AFTER_MS = 100;
 /** Pause before a Redis that is away is tried again, milliseconds. */
@@ -55,6 +57,8 @@ export interface UpdateQueueOptions {
   logger: Logger;
   /** Milliseconds since 1970. */
   now: () => number;
+  /** Whether this node hears the feed of a session, and so when another node wants its lease. */
+  hears: (sessionId: string) => boolean;
 }
 
 export class UpdateQueue {
@@ -96,6 +100,14 @@ export class UpdateQueue {
       this.options.metrics.queuedUpdates.set(this.updates);
       this.wake(lane);
     });
+  }
+
+  /** Another node waits for the lease of a session: it has it at once, or after the batch that is being decided. */
+  giveUp(sessionId: string): void {
+    const lane = this.lanes.get(sessionId);
+    if (!lane) return;
+    if (lane.mode === 'running') lane.wanted = true;
+    else lane.dropLease();
   }
 
   /** Takes nothing more, decides what waits, gives all leases up. */
@@ -178,7 +190,8 @@ export class UpdateQueue {
       return;
     }
     lane.mode = 'idle';
-    if (lane.lease) lane.linger = setTimeout(() => lane.dropLease(), LEASE_LINGER_MS);
+    const lingerMs = this.options.hears(lane.sessionId) ? LEASE_LINGER_MS : LEASE_LINGER_DEAF_MS;
+    if (lane.lease) lane.linger = setTimeout(() => lane.dropLease(), lingerMs);
     // The newest at the end: the first are those that rested longest.
     this.lanes.delete(lane.sessionId);
     this.lanes.set(lane.sessionId, lane);
@@ -257,7 +270,7 @@ export class UpdateQueue {
         case 'committed':
           metrics.commits.inc(planned.commits.length);
           lane.advance(planned);
-          if (answer.wanted) lane.dropLease();
+          if (answer.wanted || lane.wanted) lane.dropLease();
           todo.forEach((pending, i) => this.settle(pending, planned.outcomes[i]!));
           return [];
         case 'duplicate':

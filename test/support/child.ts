@@ -5,10 +5,16 @@ import { until } from './until.js';
 const atExit = new Set<() => void>();
 
 process.once('exit', () => {
-  for (const end of atExit) end();
+  for (const end of atExit) {
+    try {
+      end();
+    } catch {
+      // it was gone already
+    }
+  }
 });
 
-/** Runs `end` (synchronous, must not throw) when the test process itself ends. Returns how to take that back. */
+/** Runs `end` (synchronous) when the test process itself ends. Returns how to take that back. */
 export function endWithTests(end: () => void): () => void {
   atExit.add(end);
   return () => atExit.delete(end);

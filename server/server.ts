@@ -116,6 +116,7 @@ async function start(
     onWanted: (sessionId) => queue.giveUp(sessionId),
     metrics,
     logger,
+    now,
   });
   sockets.attach(hub);
   const readiness = () => ({ checks: { redis: store.ready, feed: feed.ready, draining }, durability });

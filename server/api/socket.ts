@@ -274,17 +274,19 @@ export class SocketApi implements Sink {
     return this.move(connection, sessionId, async () => {
       await created;
       let reply: object = {};
+      let entered = false;
       const audience: Audience = `${delivery}-${body}`;
       await this.hub.join(sessionId, audience, cursor ?? null, (entry) => {
         this.leave(socket, connection, sessionId);
-        if (socket.connected) {
+        entered = socket.connected;
+        if (entered) {
           connection.joined.set(sessionId, audience);
           void socket.join(roomOf(sessionId, audience));
         }
         reply = joinReply(entry);
       });
       // It left while it was let in: the place that the hub now counts is given back.
-      if (!socket.connected) this.hub.leave(sessionId, audience);
+      if (!entered) this.hub.leave(sessionId, audience);
       return reply;
     });
   }

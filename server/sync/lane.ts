@@ -93,7 +93,7 @@ export class Lane {
     if (planned.cleared || planned.next === null) this.messages.clear();
     for (const [id, message] of planned.messages) this.messages.set(id, message);
     let size = 0;
-    for (const message of this.messages.values()) size += message ? JSON.stringify(message.content).length : 0;
+    for (const message of this.messages.values()) size += sizeOf(message);
     if (this.messages.size > KNOWN_MESSAGES_MAX || size > KNOWN_MESSAGES_CHARS_MAX) this.messages.clear();
   }
 
@@ -140,4 +140,10 @@ export class Lane {
     for (const { bytes } of taken) this.bytes -= bytes;
     return taken;
   }
+}
+
+/** About how many characters a message holds; parts are rarely streamed, so that measuring them costs little. */
+function sizeOf(message: Message | null): number {
+  if (!message) return 0;
+  return typeof message.content === 'string' ? message.content.length : JSON.stringify(message.content).length;
 }

@@ -100,9 +100,8 @@ export class Room {
   }
 
   /** The session is gone and nobody deleted it. */
-  deliverLoss(): void {
+  deliverLoss(at: string): void {
     const { id: sessionId, epoch, revision, updatedBy: by } = this.document!;
-    const at = new Date().toISOString();
     this.deliverDeletion({ event: 'session:deleted', sessionId, epoch, revision, at, by, reason: 'lost' });
   }
 

@@ -34,6 +34,8 @@ export interface SessionHubOptions {
   onWanted: (sessionId: string) => void;
   metrics: Metrics;
   logger: Logger;
+  /** Milliseconds since 1970. */
+  now: () => number;
 }
 
 export class SessionHub {
@@ -217,7 +219,7 @@ export class SessionHub {
         this.apply(room, reply.commits, reply.bytes);
         return;
       case 'absent':
-        if (room.document) room.deliverLoss();
+        if (room.document) room.deliverLoss(new Date(this.options.now()).toISOString());
         this.end(room);
         return;
       case 'state':

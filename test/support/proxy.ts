@@ -2,14 +2,11 @@
 // holds back what is said, and cuts. It never changes a byte of what it lets through.
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 
 /** How a connection gives itself a name, as a command of its own or within another. */
 const NAMING = /setname\r\n\$\d+\r\n(\S+)\r\n/i;
 /** Bytes from its start in which a connection says its name. */
 const NAMING_BYTES_MAX = 4096;
-/** How long a client that was held up and has left is still served, once it is let go on: what it sent is delivered. */
-const LATE_MS = 500;
 
 type Direction = 'toRedis' | 'fromRedis';
 
@@ -68,10 +65,8 @@ export async function startRedisProxy(port: number): Promise<RedisProxy> {
       forward(link, 'toRedis', bytes);
     });
     redis.on('data', (bytes: Buffer) => {
-      const fate = fates.get(link.name);
-      if (!fate && link.partial.length === 0) return forward(link, 'fromRedis', bytes);
       for (const frame of wholeFrames(link, bytes)) {
-        for (const one of fate ? fate(frame) : [frame]) forward(link, 'fromRedis', one);
+        for (const one of fates.get(link.name)?.(frame) ?? [frame]) forward(link, 'fromRedis', one);
       }
     });
     // What a client sent before it left is still delivered, however late; a Redis that left has nothing more to say.
@@ -107,7 +102,7 @@ export async function startRedisProxy(port: number): Promise<RedisProxy> {
             .join(''),
         release() {
           holds.delete(`${name} ${direction}`);
-          for (const link of named(name)) void letGo(link, direction);
+          for (const link of named(name)) letGo(link, direction);
         },
       };
     },
@@ -136,13 +131,10 @@ function learnName(link: Link, bytes: Buffer): void {
   link.name = NAMING.exec(link.head)?.[1] ?? '';
 }
 
-async function letGo(link: Link, direction: Direction): Promise<void> {
+function letGo(link: Link, direction: Direction): void {
   const to = direction === 'toRedis' ? link.redis : link.client;
   for (const bytes of link.held[direction].splice(0)) to.write(bytes);
-  if (!link.client.destroyed && !link.client.readableEnded) return;
-  // Redis drops what it has not read of a connection that has ended: the late packet is given time to be read.
-  await delay(LATE_MS);
-  link.redis.end();
+  if (link.client.destroyed || link.client.readableEnded) link.redis.end();
 }
 
 /** The frames that end in these bytes; what begins another is kept for the next call. */

@@ -9,6 +9,8 @@ import type { Entry, SessionHub } from '../sync/session-hub.js';
 const COMMENT_EVERY_MS = 15_000;
 /** Bytes that a reader may leave unread before its stream is cut. */
 const BACKLOG_BYTES_MAX = 1024 * 1024;
+/** Timers hold no more, milliseconds. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 /** All streams are readers of every commit, whole. */
 const AUDIENCE: Audience = 'every-full';
 
@@ -41,8 +43,15 @@ export class EventStreams implements Sink {
     for (const sessionId of this.streams.keys()) this.end(sessionId);
   }
 
-  /** Answers with a stream of the session's commits after `cursor`, or from a snapshot on. Rejects before answering. */
-  async open(response: Response, hub: SessionHub, sessionId: string, cursor: Cursor | null): Promise<void> {
+  /** Answers with a stream of the session's commits after `cursor`, or from a snapshot on, until the caller's token runs
+   * out. Rejects before answering. */
+  async open(
+    response: Response,
+    hub: SessionHub,
+    sessionId: string,
+    cursor: Cursor | null,
+    endsInMs: number,
+  ): Promise<void> {
     await hub.join(sessionId, AUDIENCE, cursor, (entry) => {
       response.writeHead(200, {
         'Content-Type': 'text/event-stream; charset=utf-8',
@@ -53,7 +62,9 @@ export class EventStreams implements Sink {
       const streams = this.streams.get(sessionId) ?? new Set();
       this.streams.set(sessionId, streams.add(response));
     });
+    const expiry = endsInMs < TIMER_MAX_MS ? setTimeout(() => response.end(), endsInMs).unref() : undefined;
     const left = () => {
+      clearTimeout(expiry);
       const streams = this.streams.get(sessionId);
       if (!streams?.delete(response)) return;
       if (streams.size === 0) this.streams.delete(sessionId);

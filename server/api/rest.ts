@@ -192,7 +192,8 @@ function sessions(options: RestOptions): Router {
       const sessionId = idOf(request);
       calls.demand(caller, 'read', sessionId);
       const cursor = parsePosition(request.get('Last-Event-ID'));
-      await options.streams.open(response, options.hub, sessionId, cursor);
+      const endsInMs = caller.principal.expiresAt - options.now();
+      await options.streams.open(response, options.hub, sessionId, cursor, endsInMs);
     }),
   );
   return router;

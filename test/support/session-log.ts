@@ -15,6 +15,9 @@ export interface LoggedCommit {
   body: Wire;
 }
 
+/** Environment of a server under which a session keeps its whole log, for the checks here. */
+export const wholeLog = { LOG_COMMITS_MAX: '1000000', LOG_BYTES_MAX: '1000000000' };
+
 /** The keys of a session under the default prefix. */
 export function keysOf(sessionId: string): SessionKeys {
   return createKeys('attune').session(sessionId);

@@ -1,0 +1,138 @@
+// What ends or refuses a caller though the call itself is fine: rates, tokens that run out, a broken session, limits.
+import { expect } from 'chai';
+import { Redis } from 'ioredis';
+import { SignJWT } from 'jose';
+import { startAttune, type Attune } from '../support/attune.js';
+import { closeStreams, openEvents, request } from '../support/http.js';
+import { startRedis, type TestRedis } from '../support/redis.js';
+import { expectError, freshId } from '../support/shapes.js';
+import { closeSockets, connect } from '../support/socket.js';
+import { until } from '../support/until.js';
+
+const SECRET = 'a secret that is used by tests and by nothing else';
+
+function tokenFor(seconds: number): Promise<string> {
+  const exp = Math.floor(Date.now() / 1000) + seconds;
+  const claims = { sub: 'u', exp, sessions: [{ match: '*', role: 'owner' }] };
+  return new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).sign(new TextEncoder().encode(SECRET));
+}
+
+describe('limits', () => {
+  let attune: Attune;
+  let redis: TestRedis;
+  let direct: Redis;
+  before(async () => {
+    redis = await startRedis();
+    direct = new Redis(redis.url);
+    const env = { RATE_CALLS_PER_S: '20', LOG_BYTES_MAX: '20000', LOG_COMMITS_MAX: '50', AUTH_SECRET: SECRET };
+    attune = await startAttune({ env, redisUrl: redis.url });
+  });
+  after(async () => {
+    direct?.disconnect();
+    await attune?.destroy();
+    await redis?.stop();
+  });
+  afterEach(closeSockets);
+  afterEach(closeStreams);
+
+  it('[B1] calls above the rate are RATE_LIMITED with the time to wait, and after it are taken again', async () => {
+    const socket = await connect(attune.url, { token: await tokenFor(60) });
+    const sessionId = freshId('rate');
+    await socket.ok('session:open', { sessionId });
+    const acks = await Promise.all(Array.from({ length: 100 }, () => socket.call('session:get', { sessionId })));
+    const limited = acks.filter((ack) => !ack.ok);
+    expect(limited.length).to.be.within(10, 90);
+    for (const { error } of limited) expectError(error, 'RATE_LIMITED');
+    expect(limited[0].error.retryAfterMs).to.be.greaterThan(0);
+    await until(async () => (await socket.call('session:get', { sessionId })).ok, { what: 'the rate to allow a call' });
+    const other = await connect(attune.url, { token: await tokenFor(60) });
+    await other.ok('session:get', { sessionId });
+  });
+
+  it('[B2] a session whose keys hold something else is INTERNAL, and no other notices', async () => {
+    const socket = await connect(attune.url, { token: await tokenFor(60) });
+    const [broken, whole] = [freshId('broken'), freshId('whole')];
+    await socket.ok('session:open', { sessionId: broken });
+    await socket.ok('session:open', { sessionId: whole });
+    const [key] = await direct.keys(`*:${broken}:log`);
+    await direct.del(key!);
+    await direct.set(key!, 'not a stream');
+    const error = await socket.refused('settings:update', { sessionId: broken, merge: { model: 'x' } }, 'INTERNAL');
+    expect(JSON.stringify(error)).to.not.include(key!).and.not.include('.js:');
+    await socket.ok('settings:update', { sessionId: whole, merge: { model: 'x' } });
+    expect(await direct.get(key!)).to.equal('not a stream');
+  });
+
+  it('[B3] a token that runs out ends calls, the socket and the event stream', async () => {
+    // Five seconds of clock tolerance have passed for it but for one and a half.
+    const token = await tokenFor(-3);
+    const owner = await connect(attune.url, { token: await tokenFor(60) });
+    const sessionId = freshId('expiry');
+    await owner.ok('session:open', { sessionId });
+    const socket = await connect(attune.url, { token });
+    await socket.ok('session:join', { sessionId });
+    const stream = await openEvents(`${attune.url}/v1/sessions/${sessionId}/events`, {
+      authorization: `Bearer ${token}`,
+    });
+    await until(() => socket.raw.disconnected, { deadlineMs: 8000, what: 'the end of the socket' });
+    await until(async () => (await stream.next()) === null, { deadlineMs: 8000, what: 'the end of the stream' });
+    const answer = await request('GET', `${attune.url}/v1/sessions/${sessionId}`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    expect(answer.status).to.equal(401);
+    await owner.ok('settings:update', { sessionId, merge: { model: 'after' } });
+    expect(socket.bodies('settings:updated')).to.have.length(0);
+  });
+
+  it('[B4] the log keeps LOG_BYTES_MAX and LOG_COMMITS_MAX; a cursor behind it gets the document', async () => {
+    const socket = await connect(attune.url, { token: await tokenFor(60) });
+    const sessionId = freshId('log');
+    const { epoch } = await socket.ok('session:open', { sessionId });
+    const resumed = async (revision: number) =>
+      (await socket.ok('session:join', { sessionId, cursor: { epoch, revision } })).resumed === true;
+    const add = async (content: string) => {
+      await until(
+        async () => (await socket.call('message:add', { sessionId, message: { role: 'user', content } })).ok,
+        {
+          what: 'the rate to allow a call',
+          deadlineMs: 8000,
+        },
+      );
+    };
+    for (let n = 0; n < 6; n += 1) await add('x'.repeat(5000));
+    const [key] = await direct.keys(`*:${sessionId}:log`);
+    const entries = await direct.xrange(key!, '-', '+');
+    const bytes = entries.reduce((sum, [, fields]) => sum + fields[5]!.length, 0);
+    expect(bytes).to.be.within(10_000, 20_000);
+    expect(entries.at(-1)![0]).to.equal('7-0');
+    expect(await resumed(1)).to.equal(false);
+    expect(await resumed(6)).to.equal(true);
+  });
+
+  it('[B5] one session flooded by one socket is refused with OVERLOADED, and what is behind is not decided before', async () => {
+    const plain = await startAttune({ redisUrl: redis.url, env: { REDIS_KEY_PREFIX: 'flood' } });
+    try {
+      const socket = await connect(plain.url);
+      const sessionId = freshId('flood');
+      await socket.ok('session:open', { sessionId });
+      const filler = 'x'.repeat(2000);
+      const asked = Array.from({ length: 6000 }, (_, n) =>
+        socket.call('settings:update', { sessionId, merge: { options: { n, filler } } }, 20_000),
+      );
+      const acks = await Promise.all(asked);
+      const refused = acks.findIndex((ack) => !ack.ok);
+      expect(refused, 'nothing was refused').to.be.greaterThan(0);
+      expectError(acks[refused].error, 'OVERLOADED');
+      const codes = new Set(acks.filter((ack) => !ack.ok).map((ack) => ack.error.code));
+      expect([...codes]).to.have.members(
+        [...new Set(['OVERLOADED', ...codes])].filter((code) => /^(OVERLOADED|UNAVAILABLE)$/.test(code)),
+      );
+      const revisions = acks.filter((ack) => ack.ok).map((ack) => ack.revision as number);
+      expect(revisions).to.deep.equal([...revisions].sort((a, b) => a - b));
+      const { session } = await socket.ok('session:get', { sessionId });
+      expect(session.revision).to.equal(revisions.at(-1));
+    } finally {
+      await plain.destroy();
+    }
+  });
+});

@@ -243,7 +243,8 @@ export class SessionStore {
     );
     list(
       messages.filter(({ message }) => message !== null),
-      ({ id, message }) => args.push(id, message!.revision, JSON.stringify(message)),
+      ({ id, message }) =>
+        args.push(id, plan.added.get(id) ?? message!.revision, message!.revision, JSON.stringify(message)),
     );
     list(plan.versions, ({ replaces, revision, json }) => args.push(replaces, revision, json));
     return args;

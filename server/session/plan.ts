@@ -54,6 +54,8 @@ export interface Plan {
   readonly versions: PlannedVersion[];
   /** Messages as they are after the batch; `null` was removed. */
   readonly messages: ReadonlyMap<string, Message | null>;
+  /** Messages that the batch added -> the commit that did; they may have been changed by a later one. */
+  readonly added: ReadonlyMap<string, number>;
   readonly cleared: boolean;
   readonly created: boolean;
   readonly deleted: boolean;
@@ -89,6 +91,7 @@ class Batch {
   private readonly input: PlanInput;
   private state: SessionState | null;
   private readonly messages = new Map<string, Message | null>();
+  private readonly added = new Map<string, number>();
   private readonly commits: Plan['commits'] = [];
   private readonly versions: PlannedVersion[] = [];
   private cleared = false;
@@ -101,8 +104,8 @@ class Batch {
   }
 
   result(): Omit<Plan, 'outcomes'> {
-    const { commits, versions, messages, cleared, created, deleted, state } = this;
-    return { commits, versions, messages, cleared, created, deleted, next: state };
+    const { commits, versions, messages, added, cleared, created, deleted, state } = this;
+    return { commits, versions, messages, added, cleared, created, deleted, next: state };
   }
 
   take(update: Update): Outcome {
@@ -298,6 +301,7 @@ class Batch {
       ...(given.references === undefined ? {} : { references: given.references }),
       author: update.by,
     };
+    this.added.set(message.id, message.revision);
     return this.writeMessage(update, state, 'message:added', message);
   }
 

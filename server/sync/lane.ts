@@ -16,6 +16,9 @@ const KNOWN_MESSAGES_MAX = 32;
 /** Their size, characters. */
 const KNOWN_MESSAGES_CHARS_MAX = 512 * 1024;
 
+/** A lease given up on request is not asked for again for so long, milliseconds: more than those who wait for it pause. */
+const GIVE_WAY_MS = 12;
+
 /** Where updates come from: a socket, or one HTTP request. */
 export interface Origin {
   /** Session -> the update that failed and may be retried; others wait until then (monotonic milliseconds). */
@@ -40,6 +43,8 @@ export class Lane {
   readonly waiting: Pending[] = [];
   bytes = 0;
   lease: Lease | null = null;
+  /** Monotonic milliseconds before which it does not ask for the lease: another node is first. */
+  asksFrom = -Infinity;
   /** Another node waits for the lease: it is given up after the batch under way. */
   wanted = false;
   linger: NodeJS.Timeout | undefined;
@@ -73,6 +78,12 @@ export class Lane {
     this.lease?.release();
     this.lease = null;
     this.wanted = false;
+  }
+
+  /** Gives the lease up to another node that waits for it, and lets that one be first. */
+  giveWay(): void {
+    this.dropLease();
+    this.asksFrom = performance.now() + GIVE_WAY_MS;
   }
 
   /** The state as Redis has it, in place of what was known. The token stays: a newer one refuses the next commit. */

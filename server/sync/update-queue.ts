@@ -37,6 +37,8 @@ const LANES_RUNNING_MAX = 128;
 const LANES_IDLE_MAX = 2000;
 /** Times a batch is planned again because another node was faster. */
 const ATTEMPTS_MAX = 12;
+/** After so many of them the other node is asked to give way. */
+const ATTEMPTS_BEFORE_WISH = 2;
 /** A lease without work is kept for so long, milliseconds, where this node hears when another wants it. */
 const LEASE_LINGER_MS = 2000;
 /** Where it does not hear: just long enough for the next update of a burst. */
@@ -107,7 +109,7 @@ export class UpdateQueue {
     const lane = this.lanes.get(sessionId);
     if (!lane) return;
     if (lane.mode === 'running') lane.wanted = true;
-    else lane.dropLease();
+    else lane.giveWay();
   }
 
   /** Takes nothing more, decides what waits, gives all leases up. */
@@ -115,7 +117,10 @@ export class UpdateQueue {
     this.draining = true;
     if (this.updates > 0) await new Promise<void>((resolve) => (this.drained = resolve));
     clearInterval(this.sweeper);
-    for (const lane of this.lanes.values()) lane.dropLease();
+    for (const lane of this.lanes.values()) {
+      clearTimeout(lane.linger);
+      lane.dropLease();
+    }
     await this.options.leases.close();
   }
 
@@ -142,6 +147,9 @@ export class UpdateQueue {
 
   /** What the socket sent behind a failed update must not be decided before its retry. */
   private holdBack(update: Update, origin: Origin): void {
+    // Of several that failed the first is to be tried again first.
+    const barrier = origin.barriers.get(update.sessionId);
+    if (barrier && performance.now() < barrier.until) return;
     origin.barriers.set(update.sessionId, {
       updateId: update.updateId,
       until: performance.now() + RETRY_AFTER_MS,
@@ -247,6 +255,8 @@ export class UpdateQueue {
         return;
       }
       todo = await this.commit(lane, todo, planned);
+      // Without lock servers nobody else would say it, and the faster node would always win.
+      if (todo.length > 0 && attempt === ATTEMPTS_BEFORE_WISH) await this.store.want(lane.sessionId).catch(() => {});
     }
   }
 
@@ -270,7 +280,7 @@ export class UpdateQueue {
         case 'committed':
           metrics.commits.inc(planned.commits.length);
           lane.advance(planned);
-          if (answer.wanted || lane.wanted) lane.dropLease();
+          if (answer.wanted || lane.wanted) lane.giveWay();
           todo.forEach((pending, i) => this.settle(pending, planned.outcomes[i]!));
           return [];
         case 'duplicate':
@@ -312,6 +322,8 @@ export class UpdateQueue {
   private async prepare(lane: Lane, todo: Pending[]): Promise<void> {
     if (!lane.holdsLease()) {
       lane.dropLease();
+      const giveWayMs = lane.asksFrom - performance.now();
+      if (giveWayMs > 0) await new Promise((resolve) => setTimeout(resolve, giveWayMs));
       lane.useLease(await this.options.leases.take(lane.sessionId, lane.cursor()));
     }
     const wanted = todo.flatMap(({ update }) => messageNeeded(update.action) ?? []);

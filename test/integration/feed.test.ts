@@ -8,7 +8,7 @@ import { expectOrderly, expectSoundLog, keysOf, metric, readLog, wholeLog } from
 import { expectError, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
-import { acknowledgements, startWriter } from '../support/writer.js';
+import { abandonWriters, acknowledgements, startWriter } from '../support/writer.js';
 
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 /** How long a room may be behind before the check must have found it: generous, the check comes every 1.0–1.5 s. */
@@ -38,6 +38,7 @@ describe('the feed under faults', () => {
     direct?.disconnect();
     await redis?.stop();
   });
+  afterEach(abandonWriters);
   afterEach(closeSockets);
   afterEach(() => proxy.frames('attune-feed', undefined));
 
@@ -119,7 +120,8 @@ describe('the feed under faults', () => {
       for (const [name, times] of Object.entries(did)) expect(times, name).to.be.at.least(10);
       for (const { socket, from } of [observers[0]!, observers[2]!]) {
         const seen = expectOrderly(socket, from, log);
-        expect(seen).to.deep.include({ commits: log.length - 1, snapshots: [], settings: log.at(-1)?.body.settings });
+        const settings = log.findLast(({ body }) => body.settings)?.body.settings;
+        expect(seen).to.deep.include({ commits: log.length - 1, snapshots: [], settings });
       }
       const revisions = observers[1]!.socket.events.map(({ body }) => body.revision);
       expect(revisions, 'with deltas').to.deep.equal(range(2, log.length));

@@ -10,7 +10,7 @@ import { expectAcknowledged, expectOrderly, expectSoundLog, readLog, wholeLog } 
 import { expectError, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
-import { acknowledgements, finalValues, startWriter } from '../support/writer.js';
+import { abandonWriters, acknowledgements, finalValues, startWriter } from '../support/writer.js';
 
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const without = ({ duplicate: _duplicate, ...rest }: Wire): Wire => rest;
@@ -31,6 +31,7 @@ describe('two nodes on one Redis', () => {
     direct?.disconnect();
     await redis?.stop();
   });
+  afterEach(abandonWriters);
   afterEach(closeSockets);
 
   const both = () => [a, b] as const;
@@ -231,6 +232,27 @@ describe('two nodes on one Redis', () => {
       await Promise.all(floods);
       expect(slowestMs, 'milliseconds that an update of the calm session took').to.be.below(1500);
       expectSoundLog(await readLog(direct, calm));
+    });
+
+    it('[Q12] two nodes that write one session without a pause both get on: none is refused, none waits for the other to end', async function () {
+      this.timeout(30_000);
+      const sessionId = await opened();
+      const writers = range(0, 3).map((i) =>
+        startWriter({ name: `w${i}`, sessionId, url: () => both()[i % 2 ? 1 : 0].url }),
+      );
+      await until(() => writers.every(({ writes }) => writes.length > 100), {
+        deadlineMs: 20_000,
+        what: '100 acknowledgements for each writer',
+      });
+      await Promise.all(writers.map((writer) => writer.stop()));
+      const counts = writers.map(({ writes }) => writes.length);
+      const told = writers.flatMap(({ writes }) => writes.flatMap((write) => write.told));
+      expect(told.filter((one) => one !== 'ok')).to.deep.equal([]);
+      const shares = [0, 1].map((node) => counts[node]! + counts[node + 2]!);
+      expect(Math.min(...shares) / Math.max(...shares), `acknowledged by each: ${shares.join(', ')}`).to.be.above(0.1);
+      const log = await readLog(direct, sessionId);
+      expectSoundLog(log);
+      for (const writer of writers) expectAcknowledged(log, writer.acknowledged());
     });
   });
 

@@ -14,7 +14,7 @@ type Direction = 'toRedis' | 'fromRedis';
 export type FrameFate = (frame: Buffer) => readonly Buffer[];
 
 export interface Hold {
-  /** What has been held back so far, of all connections of the name. */
+  /** All that this held back, let go since or not. */
   bytes(): string;
   /** Lets go on, what was held back first: also what a client sent that has left since. */
   release(): void;
@@ -47,10 +47,12 @@ interface Link {
 export async function startRedisProxy(port: number): Promise<RedisProxy> {
   const links = new Set<Link>();
   const fates = new Map<string, FrameFate>();
-  const holds = new Set<string>();
+  const holds = new Map<string, Buffer[]>();
 
   const forward = (link: Link, direction: Direction, bytes: Buffer) => {
-    if (holds.has(`${link.name} ${direction}`)) link.held[direction].push(bytes);
+    const seen = holds.get(`${link.name} ${direction}`);
+    seen?.push(bytes);
+    if (seen) link.held[direction].push(bytes);
     else if (direction === 'toRedis') link.redis.write(bytes);
     else link.client.write(bytes);
   };
@@ -93,13 +95,10 @@ export async function startRedisProxy(port: number): Promise<RedisProxy> {
       else fates.delete(name);
     },
     hold(name, direction) {
-      holds.add(`${name} ${direction}`);
+      const seen: Buffer[] = [];
+      holds.set(`${name} ${direction}`, seen);
       return {
-        bytes: () =>
-          named(name)
-            .flatMap((link) => link.held[direction])
-            .map((bytes) => bytes.toString('latin1'))
-            .join(''),
+        bytes: () => Buffer.concat(seen).toString('latin1'),
         release() {
           holds.delete(`${name} ${direction}`);
           for (const link of named(name)) letGo(link, direction);

@@ -9,6 +9,8 @@ import { until } from './until.js';
 const CONNECT_DEADLINE_MS = 15_000;
 /** How long one answer may take. */
 const ANSWER_DEADLINE_MS = 10_000;
+/** Pause between two looks at the writers. */
+const POLL_MS = 2;
 /** Pause before an update is tried again where the server names none. */
 const RETRY_MS = 20;
 
@@ -27,10 +29,22 @@ export interface Writer {
   readonly writes: readonly Write[];
   /** Those acknowledged, in the form that expectAcknowledged() takes. */
   acknowledged(): { updateId: string; revision: number; holds: (body: Wire) => boolean }[];
-  /** The values of the acknowledged and those that some answer left unknown, for counts. */
+  /** The newest acknowledged value of its key in the settings, 0 for none. */
+  newest(): number;
+  /** How many updates some answer left unknown for a time. */
   unknown(): number;
+  /** Throws what ended the writer, where something did. */
+  check(): void;
   /** Ends after the update under way was acknowledged, and closes its socket; rejects where the writer failed. */
   stop(): Promise<void>;
+}
+
+const open = new Set<() => void>();
+
+/** Ends every writer that was not stopped, whatever became of its update: for afterEach. */
+export function abandonWriters(): void {
+  for (const abandon of open) abandon();
+  open.clear();
 }
 
 /**
@@ -41,12 +55,14 @@ export function startWriter(options: {
   name: string;
   sessionId: string;
   url: () => string;
-  /** Called for each acknowledgement. */
-  acknowledged?: () => void;
+  /** No messages: every update can be committed without a read before. */
+  settingsOnly?: boolean;
 }): Writer {
-  const { name, sessionId, url } = options;
+  const { name, sessionId, url, settingsOnly = false } = options;
+  const isMessage = (value: number) => value % 3 === 0 && !settingsOnly;
   const writes: Write[] = [];
   let stopped = false;
+  let abandoned = false;
   let socket: TestSocket | undefined;
 
   const connected = async (): Promise<TestSocket> => {
@@ -58,7 +74,7 @@ export function startWriter(options: {
     return socket;
   };
   const once = async (write: Write): Promise<void> => {
-    const [event, body] = requestOf(name, write);
+    const [event, body] = requestOf(name, write, isMessage(write.value));
     try {
       const answer = await (await connected()).call(event, { sessionId, ...body }, ANSWER_DEADLINE_MS);
       write.told.push(answer.ok ? 'ok' : answer.error.code);
@@ -75,11 +91,18 @@ export function startWriter(options: {
     for (let value = 1; !stopped; value += 1) {
       const write: Write = { updateId: `${name}-${value}`, value, told: [], ack: undefined };
       writes.push(write);
-      while (write.ack === undefined) await once(write);
-      options.acknowledged?.();
+      while (write.ack === undefined && !abandoned) await once(write);
     }
   })();
-  running.catch(() => undefined);
+  let failure: unknown;
+  running.catch((error: unknown) => {
+    failure = error;
+  });
+  const abandon = () => {
+    stopped = abandoned = true;
+    socket?.close();
+  };
+  open.add(abandon);
 
   return {
     name,
@@ -90,15 +113,20 @@ export function startWriter(options: {
         .map(({ updateId, value, ack }) => ({
           updateId,
           revision: ack.revision,
-          holds: (body) => holds(name, value, body),
+          holds: (body) => holds(name, value, isMessage(value), body),
         })),
+    check() {
+      if (failure !== undefined) throw failure;
+    },
+    newest: () => Math.max(0, ...writes.filter(({ value, ack }) => ack && !isMessage(value)).map(({ value }) => value)),
     unknown: () => writes.filter(({ told }) => told.some((one) => UNKNOWN.has(one))).length,
     async stop() {
       stopped = true;
       try {
         await running;
       } finally {
-        socket?.close();
+        abandon();
+        open.delete(abandon);
       }
     },
   };
@@ -108,32 +136,30 @@ const UNKNOWN = new Set(['OUTCOME_UNKNOWN', 'INTERNAL', 'no answer']);
 
 class RefusedError extends Error {}
 
-const isMessage = (value: number) => value % 3 === 0;
-
-function requestOf(name: string, { updateId, value }: Write): [string, Wire] {
-  if (!isMessage(value)) return ['settings:update', { updateId, merge: { [name]: value } }];
+function requestOf(name: string, { updateId, value }: Write, isMessage: boolean): [string, Wire] {
+  if (!isMessage) return ['settings:update', { updateId, merge: { [name]: value } }];
   const message = { id: updateId, role: 'user', content: `${name} says ${value}` };
   return ['message:add', { updateId, message }];
 }
 
-function holds(name: string, value: number, body: Wire): boolean {
-  if (isMessage(value)) return body.event === 'message:added' && body.message.content === `${name} says ${value}`;
+function holds(name: string, value: number, isMessage: boolean, body: Wire): boolean {
+  if (isMessage) return body.event === 'message:added' && body.message.content === `${name} says ${value}`;
   return body.event === 'settings:updated' && body.settings[name] === value;
 }
 
 /** The newest value that each writer's acknowledged settings updates left, by its name. */
 export function finalValues(writers: readonly Writer[]): Record<string, number> {
-  return Object.fromEntries(
-    writers.map(({ name, writes }) => [
-      name,
-      Math.max(0, ...writes.filter(({ value, ack }) => ack !== undefined && !isMessage(value)).map((w) => w.value)),
-    ]),
-  );
+  return Object.fromEntries(writers.map(({ name, newest }) => [name, newest()]));
 }
 
 /** Resolves when the writers together have had `more` further acknowledgements; rejects after the deadline. */
 export async function acknowledgements(writers: readonly Writer[], more: number, deadlineMs = 15_000): Promise<void> {
   const count = () => writers.reduce((sum, { writes }) => sum + writes.length, 0);
   const goal = count() + more;
-  await until(() => count() >= goal, { deadlineMs, everyMs: 2, what: `${more} more acknowledgements` });
+  const endsAt = performance.now() + deadlineMs;
+  while (count() < goal) {
+    for (const writer of writers) writer.check();
+    if (performance.now() > endsAt) throw new Error(`${goal - count()} of ${more} acknowledgements did not come`);
+    await delay(POLL_MS);
+  }
 }

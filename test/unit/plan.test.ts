@@ -621,7 +621,7 @@ function created(planned: Plan, commit: Extract<Commit, { event: 'session:create
 }
 
 /** The messages that are there: known to be absent and not known are the same afterwards. */
-const present = ({ messages }: Known) => [...messages].filter(([, message]) => message !== null).toSorted();
+const present = ({ messages }: Known) => new Map([...messages].filter(([, message]) => message !== null));
 
 /** An outcome as comparable data. */
 function plain(outcome: Outcome): object {

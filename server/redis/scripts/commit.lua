@@ -9,7 +9,8 @@
 --       n, n x (revision, event, body)                    the commits, oldest first
 --       n, n x (update id, what to remember)
 --       n, n x (field, value)                             of the document; a value of '' removes the field
---       clear (0 | 1), n, n x message id to remove, n, n x (message id, revision, JSON)
+--       clear (0 | 1), n, n x message id to remove,
+--       n, n x (message id, revision that added it if it is new, revision that changed it, JSON)
 --       n, n x (revision to drop or 0, revision, JSON)    versions
 -- REPLY { 'DUPLICATE', i, remembered, i, remembered, … }  i counts the batch's ids from 0; nothing was written
 --       { 'GONE', replid } | { 'STALE', epoch, revision, fields } | { 'FENCED', fence } | { 'BROKEN', key number }
@@ -57,7 +58,11 @@ end
 
 -- Guards held: from here on only writes.
 local bodies, logged = {}, 0
-for i = 1, number() do
+local commits = number()
+-- What is left of a life whose document was lost would get into this one's way.
+if mode == 'create' and commits > 0 then redis.call('UNLINK', log, messages, created, changed, history) end
+local isNewLog = redis.call('XLEN', log) == 0
+for i = 1, commits do
   local id, event, body = take(), take(), take()
   redis.call('XADD', log, id .. '-0', 'e', event, 'f', fence, 'b', body)
   bodies[i] = body
@@ -69,28 +74,38 @@ if remember > 0 then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   -- Two generations: each holds idsMax ids or idsMs of them, and the one before is kept whole. '' is when one began.
-  local since = tonumber(redis.call('HGET', ids, '') or now)
-  if redis.call('HLEN', ids) > idsMax or now - since > idsMs then
+  local since = tonumber(redis.call('HGET', ids, '') or 0)
+  local pairsOfIds = {}
+  for i = 1, 2 * remember do pairsOfIds[i] = take() end
+  if since > 0 and (redis.call('HLEN', ids) > idsMax or now - since > idsMs) then
     redis.call('UNLINK', idsBefore)
     redis.call('RENAME', ids, idsBefore)
     redis.call('PEXPIRE', idsBefore, 2 * idsMs)
-    since = now
+    since = 0
   end
-  redis.call('HSET', ids, '', since)
-  for _ = 1, remember do redis.call('HSET', ids, take(), take()) end
-  redis.call('PEXPIRE', ids, 2 * idsMs)
+  if since == 0 then
+    pairsOfIds[2 * remember + 1] = ''
+    pairsOfIds[2 * remember + 2] = now
+  end
+  redis.call('HSET', ids, unpack(pairsOfIds))
+  -- kept at least idsMs after the last use, without a write for each
+  if redis.call('PTTL', ids) < 2 * idsMs then redis.call('PEXPIRE', ids, 3 * idsMs) end
 end
 
+-- Fields of the document: collected, and written at the end by one command.
+local set, removed = {}, {}
+local function put(field, value)
+  set[#set + 1] = field
+  set[#set + 1] = value
+end
 local fields = number()
 for _ = 1, fields do
   local field, value = take(), take()
-  if value == '' then redis.call('HDEL', doc, field) else redis.call('HSET', doc, field, value) end
+  if value == '' then removed[#removed + 1] = field else put(field, value) end
 end
-if mode == 'create' then
-  if fields > 0 then
-    redis.call('HSET', doc, 'fence', fence)
-    redis.call('ZADD', KEYS[9], 0, sessionId)
-  end
+if mode == 'create' and fields > 0 then
+  put('fence', fence)
+  redis.call('ZADD', KEYS[9], 0, sessionId)
 end
 
 -- The log holds no commit at or below `last` afterwards.
@@ -106,7 +121,7 @@ end
 if take() == '1' then
   dropLogTo(revision)
   redis.call('UNLINK', messages, created, changed)
-  redis.call('HSET', doc, 'messageBytes', 0)
+  put('messageBytes', 0)
 end
 local bytes = 0
 for _ = 1, number() do
@@ -118,10 +133,10 @@ for _ = 1, number() do
   redis.call('ZREM', changed, id)
 end
 for _ = 1, number() do
-  local id, at, json = take(), take(), take()
+  local id, added, at, json = take(), take(), take(), take()
   bytes = bytes + #json - redis.call('HSTRLEN', messages, id)
   redis.call('HSET', messages, id, json)
-  redis.call('ZADD', created, 'NX', at, id)
+  redis.call('ZADD', created, 'NX', added, id)
   redis.call('ZADD', changed, at, id)
 end
 if bytes ~= 0 then redis.call('HINCRBY', doc, 'messageBytes', bytes) end
@@ -142,17 +157,17 @@ if #bodies > 0 then
       for _, entry in ipairs(redis.call('XRANGE', log, '-', '+', 'COUNT', over)) do logged = logged - #entry[2][6] end
       redis.call('XTRIM', log, 'MAXLEN', '=', logCommitsMax)
     end
-    local total = redis.call('HINCRBY', doc, 'logBytes', logged)
-    if total > logBytesMax then
-      logged = 0
-      while total + logged > logBytesMax do
-        local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
-        if #oldest == 0 then break end
-        logged = logged - #oldest[1][2][6]
-        redis.call('XDEL', log, oldest[1][1])
-      end
-      redis.call('HINCRBY', doc, 'logBytes', logged)
+    -- A log that was lost is counted afresh.
+    local total = logged + (isNewLog and 0 or tonumber(redis.call('HGET', doc, 'logBytes') or 0))
+    while total > logBytesMax do
+      local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
+      if #oldest == 0 then break end
+      total = total - #oldest[1][2][6]
+      redis.call('XDEL', log, oldest[1][1])
     end
+    put('logBytes', total)
+    redis.call('HSET', doc, unpack(set))
+    if #removed > 0 then redis.call('HDEL', doc, unpack(removed)) end
   end
   redis.call('SPUBLISH', KEYS[11], '{"epoch":"' .. epoch .. '","commits":[' .. table.concat(bodies, ',') .. ']}')
 end

@@ -189,6 +189,28 @@ describe('the feed under faults', () => {
     });
   });
 
+  it('[F12] a join or a resume right after an acknowledgement is not older than it, though the feed loses everything', async () => {
+    const { socket: writer, sessionId } = await opened();
+    const { socket: reader } = await joined(far, sessionId);
+    // Another reader, so that the room stays.
+    await joined(far, sessionId);
+    proxy.frames('attune-feed', (frame) => (isPublication(frame) ? [] : [frame]));
+    for (const n of range(1, 100)) {
+      const { epoch, revision } = await update(writer, sessionId, n);
+      if (n % 2 === 0) {
+        const { session } = await reader.ok('session:join', { sessionId });
+        expect(session).to.deep.include({ epoch, revision });
+        expect(session.settings.n).to.equal(n);
+      } else {
+        const cursor = { epoch, revision: Math.max(1, revision - 3) };
+        const resumed = await reader.ok('session:join', { sessionId, cursor });
+        const expected = range(cursor.revision + 1, revision);
+        expect(resumed).to.include({ resumed: true, revision });
+        expect(resumed.commits.map((commit: Wire) => commit.revision)).to.deep.equal(expected);
+      }
+    }
+  });
+
   describe('and a Redis that loses data', () => {
     const CURSORS = [1, 3, 5];
 

@@ -15,7 +15,7 @@ import { SocketApi } from './api/socket.js';
 import type { Config } from './config.js';
 import { createMetrics } from './metrics.js';
 import { CommitFeed } from './redis/commit-feed.js';
-import { connectRedis, type RedisAddress } from './redis/connection.js';
+import { connectRedis, type RedisAddress, type RedisRole } from './redis/connection.js';
 import { describeDurability } from './redis/durability.js';
 import { createKeys } from './redis/keys.js';
 import { Leases } from './redis/lease.js';
@@ -29,6 +29,8 @@ import { UpdateQueue } from './sync/update-queue.js';
 
 /** How long a lock server may take for one command, milliseconds: longer counts as no answer. */
 const LOCK_COMMAND_TIMEOUT_MS = 100;
+/** How long Redis may take for one command of an export or import, milliseconds: a session of 16 MiB is one command. */
+const BULK_COMMAND_TIMEOUT_MS = 10_000;
 /** Of the time a drain may take, what is left for closing connections after the queues are empty, milliseconds. */
 const CLOSE_MS = 500;
 
@@ -64,12 +66,14 @@ async function start(
   const now = Date.now;
 
   const address = await redisAddress(config, logger, undo);
-  const connect = async (role: 'data' | 'feed' | 'lock', where: RedisAddress, options = {}) => {
+  const connect = async (role: RedisRole, where: RedisAddress, options = {}) => {
     const client = await connectRedis(where, role, logger, options);
     undo.push(() => client.disconnect());
     return client;
   };
   const dataClient = await connect('data', address);
+  // Whole sessions take long to read and write: on their own connection no commit waits behind them.
+  const bulkClient = await connect('bulk', address, { commandTimeoutMs: BULK_COMMAND_TIMEOUT_MS });
   const feedClient = await connect('feed', address);
   const lockAddresses = config.LOCK_REDIS_URLS.map((url) => ({ url }));
   const lockClients = await Promise.all(
@@ -88,7 +92,8 @@ async function start(
   const hears = (sessionId: string) => hub.hears(sessionId);
   const queue = new UpdateQueue({ store, leases, limits: config.limits, schema, metrics, logger, now, hears });
   const reads = new SessionReads(store);
-  const transfer = new Transfer({ store, reads, schema, limits: config.limits, now });
+  const bulk = new SessionStore(bulkClient, keys, config.limits, nodeId);
+  const transfer = new Transfer({ store: bulk, schema, limits: config.limits, now });
   const calls = new Calls({ queue, reads, limits: config.limits, now });
 
   const authenticate = createAuthenticate({
@@ -161,7 +166,7 @@ async function redisAddress(
 }
 
 function listen(http: HttpServer, config: Config): Promise<void> {
-  // An import may take long to send; what a slow sender may hold is bounded elsewhere.
+  // An import may take long to send; rest.ts bounds all other bodies.
   http.requestTimeout = 0;
   http.headersTimeout = 10_000;
   return new Promise((resolve, reject) => {

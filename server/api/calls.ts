@@ -70,7 +70,7 @@ export class Calls {
   open(caller: Caller, { request, bytes }: Parsed<'session:open'>): Promise<AnyWriteReply> {
     const { prefix, updateId, settings, title, metadata } = request;
     const sessionId = request.sessionId ?? newSessionId(prefix, updateId && [caller.principal.userId, updateId]);
-    return this.create(caller, { sessionId, settings, title, metadata, updateId }, bytes, { ...request });
+    return this.create(caller, { sessionId, settings, title, metadata, updateId }, bytes);
   }
 
   /** Get or create, as `session:open` and a join with `create` do it. */
@@ -78,7 +78,6 @@ export class Calls {
     caller: Caller,
     request: Pick<Request<'session:join'>, 'sessionId' | 'settings' | 'title' | 'metadata' | 'updateId'>,
     bytes: number,
-    payload: object,
   ): Promise<AnyWriteReply> {
     const { sessionId, settings, title, metadata } = request;
     this.demand(caller, 'read', sessionId);
@@ -90,14 +89,13 @@ export class Calls {
       birth: randomBytes(8).toString('hex'),
       mayCreate: can(caller.principal, 'create', sessionId),
     };
-    return this.submit(caller, request, action, bytes, { ...payload, sessionId: undefined });
+    return this.submit(caller, request, action, bytes, { settings, title, metadata });
   }
 
   /** The creating part of a join; the cursor makes `create` void. */
   async createForJoin(caller: Caller, { request, bytes }: Parsed<'session:join'>): Promise<void> {
     if (!request.create || request.cursor) return;
-    const { settings, title, metadata } = request;
-    await this.create(caller, request, bytes, { settings, title, metadata });
+    await this.create(caller, request, bytes);
   }
 
   async get(caller: Caller, { request }: Parsed<'session:get'>) {

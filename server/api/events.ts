@@ -11,6 +11,8 @@ const COMMENT_EVERY_MS = 15_000;
 const BACKLOG_BYTES_MAX = 1024 * 1024;
 /** Timers hold no more, milliseconds. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
+/** What an ended stream still has for its reader must be taken within, milliseconds. */
+const FINISH_MS = 2000;
 /** All streams are readers of every commit, whole. */
 const AUDIENCE: Audience = 'every-full';
 
@@ -33,8 +35,9 @@ export class EventStreams implements Sink {
   }
 
   end(sessionId: string): void {
-    for (const stream of this.streams.get(sessionId) ?? []) stream.end();
+    const streams = this.streams.get(sessionId);
     this.streams.delete(sessionId);
+    for (const stream of streams ?? []) finish(stream);
   }
 
   /** Ends every stream; its reader connects again, elsewhere. */
@@ -52,6 +55,7 @@ export class EventStreams implements Sink {
     cursor: Cursor | null,
     endsInMs: number,
   ): Promise<void> {
+    response.on('error', () => undefined);
     await hub.join(sessionId, AUDIENCE, cursor, (entry) => {
       response.writeHead(200, {
         'Content-Type': 'text/event-stream; charset=utf-8',
@@ -62,16 +66,20 @@ export class EventStreams implements Sink {
       const streams = this.streams.get(sessionId) ?? new Set();
       this.streams.set(sessionId, streams.add(response));
     });
-    const expiry = endsInMs < TIMER_MAX_MS ? setTimeout(() => response.end(), endsInMs).unref() : undefined;
-    const left = () => {
+    const leave = () => {
       clearTimeout(expiry);
       const streams = this.streams.get(sessionId);
       if (!streams?.delete(response)) return;
       if (streams.size === 0) this.streams.delete(sessionId);
       hub.leave(sessionId, AUDIENCE);
     };
-    if (response.closed) left();
-    else response.on('close', left);
+    const expire = () => {
+      leave();
+      finish(response);
+    };
+    const expiry = endsInMs < TIMER_MAX_MS ? setTimeout(expire, endsInMs).unref() : undefined;
+    if (response.closed) leave();
+    else response.on('close', leave);
   }
 
   private write(stream: Response, text: string): void {
@@ -84,6 +92,13 @@ export class EventStreams implements Sink {
   private comment(): void {
     for (const streams of this.streams.values()) for (const stream of streams) this.write(stream, ': still here\n\n');
   }
+}
+
+/** Ends a stream; one whose reader does not take the rest is closed soon. */
+function finish(stream: Response): void {
+  stream.end();
+  const timer = setTimeout(() => stream.destroy(), FINISH_MS).unref();
+  stream.on('close', () => clearTimeout(timer));
 }
 
 /** The cursor of `Last-Event-ID`; `null` where it is none of ours, which a snapshot answers. */

@@ -2,6 +2,8 @@
 // update and its place in the queue lets two updates of one socket change places.
 import { AttuneError } from '../../client-sdk/protocol/errors.js';
 
+/** Once a call was refused, all are for at least so long, milliseconds. */
+const REFUSAL_MIN_MS = 100;
 /** A bucket may be filled up to so many seconds of its rate. */
 const BURST_S = 2;
 
@@ -9,6 +11,7 @@ export class RateLimit {
   private readonly perSecond: number;
   private tokens: number;
   private filledAt = performance.now();
+  private refusesUntil = -Infinity;
 
   constructor(perSecond: number) {
     this.perSecond = perSecond;
@@ -20,8 +23,12 @@ export class RateLimit {
     const now = performance.now();
     this.tokens = Math.min(this.perSecond * BURST_S, this.tokens + ((now - this.filledAt) / 1000) * this.perSecond);
     this.filledAt = now;
-    if (this.tokens < 1) {
-      const retryAfterMs = Math.ceil(((1 - this.tokens) / this.perSecond) * 1000);
+    if (this.tokens < 1 || now < this.refusesUntil) {
+      // What the caller sent behind a refused call must not be carried out before its retry.
+      if (now >= this.refusesUntil) {
+        this.refusesUntil = now + Math.max(((1 - this.tokens) / this.perSecond) * 1000, REFUSAL_MIN_MS);
+      }
+      const retryAfterMs = Math.ceil(this.refusesUntil - now);
       throw new AttuneError('RATE_LIMITED', `at most ${this.perSecond} calls a second`, { retryAfterMs });
     }
     this.tokens -= 1;

@@ -29,6 +29,8 @@ import type { ToWireError } from './reply.js';
 const LIST_PAGES_MAX = 20;
 /** Addresses whose rate is remembered; beyond, all start afresh. */
 const ADDRESSES_MAX = 10_000;
+/** How long a body may take to arrive, milliseconds; imports may take longer. */
+const BODY_TIMEOUT_MS = 30_000;
 /** Media types that a JSON body may have; patches have their own. */
 const JSON_TYPES = ['application/json', 'application/merge-patch+json', 'application/json-patch+json'];
 
@@ -133,7 +135,13 @@ function sessions(options: RestOptions): Router {
   const router = express.Router({ caseSensitive: true });
   const call = callerOf(options);
   const json = express.json({ limit: REQUEST_BYTES_MAX, strict: false, type: JSON_TYPES });
+  const inTime: RequestHandler = (request, _response, next) => {
+    const timer = setTimeout(() => !request.complete && request.destroy(), BODY_TIMEOUT_MS).unref();
+    request.on('close', () => clearTimeout(timer));
+    next();
+  };
   const handle = (handler: Handler): RequestHandler[] => [
+    inTime,
     json,
     (request, response, next) => {
       call(request, response)
@@ -191,6 +199,11 @@ function sessions(options: RestOptions): Router {
     ...handle(async (request, response, caller) => {
       const sessionId = idOf(request);
       calls.demand(caller, 'read', sessionId);
+      if (request.method === 'HEAD') {
+        await calls.get(caller, parseRequest('session:get', { sessionId }));
+        response.type('text/event-stream').end();
+        return;
+      }
       const cursor = parsePosition(request.get('Last-Event-ID'));
       const endsInMs = caller.principal.expiresAt - options.now();
       await options.streams.open(response, options.hub, sessionId, cursor, endsInMs);
@@ -316,7 +329,11 @@ function transferRoutes(
         const by = caller.author;
         response.json(await transfer.import(linesOf(request), { replace: existing === 'replace', by, allowed }));
       })
-      .catch(next);
+      .catch((error: unknown) => {
+        // Whoever broke the upload off hears nothing more.
+        if (request.destroyed && !request.complete) response.destroy();
+        else next(error);
+      });
   });
   router.get('/export', (request, response, next) => {
     call(request, response)
@@ -326,6 +343,10 @@ function transferRoutes(
         if (ids?.some((name) => !sessionIdPattern.test(name))) throw invalid('id is not the id of a session');
         const allowed = (sessionId: string) => can(caller.principal, 'read', sessionId);
         response.type('application/jsonl');
+        if (request.method === 'HEAD') {
+          response.end();
+          return;
+        }
         for await (const line of transfer.export(ids, allowed)) {
           if (response.destroyed) return;
           if (!response.write(`${line}\n`)) await drained(response);

@@ -76,8 +76,10 @@ export class SocketApi implements Sink {
     this.options = options;
     this.calls = options.calls;
     options.http.on('upgrade', (request: IncomingMessage, socket: Duplex) => {
-      // engine.io would answer 400; it leaves a socket alone that has ended.
-      if (!options.originAllowed(request)) socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n');
+      if (options.originAllowed(request)) return;
+      // engine.io would answer 400; it leaves a socket alone that has ended. Nobody else would close this one.
+      socket.on('error', () => undefined);
+      socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n', () => socket.destroy());
     });
     this.io = new Server(options.http, {
       maxHttpBufferSize: REQUEST_BYTES_MAX,
@@ -267,10 +269,12 @@ export class SocketApi implements Sink {
   ): Promise<object> {
     const { sessionId, cursor, delivery, body } = parsed.request;
     this.calls.demand(connection.caller, 'read', sessionId);
-    if (connection.joined.size >= ROOMS_PER_SOCKET_MAX && !connection.joined.has(sessionId)) {
+    if (connection.joined.size + connection.moves.size >= ROOMS_PER_SOCKET_MAX && !connection.joined.has(sessionId)) {
       throw new AttuneError('RATE_LIMITED', `a socket is in at most ${ROOMS_PER_SOCKET_MAX} sessions`);
     }
     const created = this.calls.createForJoin(connection.caller, parsed);
+    // It is awaited when this join has its turn; a refusal before that must not count as one that nobody handles.
+    created.catch(() => undefined);
     return this.move(connection, sessionId, async () => {
       await created;
       let reply: object = {};

@@ -41,7 +41,11 @@ export class CommitFeed {
       this.alive = true;
       this.resubscribe()
         .then(options.onGap)
-        .catch((error: unknown) => this.logger.debug({ err: error }, 'the feed is not back yet'));
+        .catch((error: unknown) => {
+          this.logger.debug({ err: error }, 'the feed is not back yet');
+          // A connection without its subscriptions would look alive.
+          if (!this.closed && this.client.status === 'ready') this.client.disconnect(true);
+        });
     });
     this.heartbeat = setInterval(() => void this.beat(), HEARTBEAT_MS);
     this.heartbeat.unref();

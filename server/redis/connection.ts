@@ -18,6 +18,9 @@ const REFUSED_UNEXECUTED = new Set(
 
 export type RedisClient = Redis | Cluster;
 
+/** What a connection is for; it is its name in Redis too. */
+export type RedisRole = 'data' | 'bulk' | 'feed' | 'lock';
+
 /** Where Redis is: a URL as `REDIS_URL` takes it, or the unix socket of the managed one. */
 export type RedisAddress = { url: string } | { socketPath: string };
 
@@ -39,7 +42,7 @@ export class RedisFailure extends Error {
  */
 export async function connectRedis(
   address: RedisAddress,
-  role: 'data' | 'feed' | 'lock',
+  role: RedisRole,
   logger: Logger,
   options: { deadlineMs?: number; commandTimeoutMs?: number; require?: boolean } = {},
 ): Promise<RedisClient> {
@@ -74,7 +77,8 @@ function createClient(address: RedisAddress, role: string, commandTimeout: numbe
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     enableOfflineQueue: subscriber,
-    autoResubscribe: true,
+    // ioredis would do it without handling a failure; the feed does it itself.
+    autoResubscribe: false,
     retryStrategy: (attempt: number) => Math.min(20 * 2 ** Math.min(attempt, 5), RECONNECT_MAX_MS),
   };
   if ('socketPath' in address) return new Redis({ ...options, path: address.socketPath });
@@ -125,7 +129,10 @@ export async function send<T>(client: RedisClient, command: (client: RedisClient
     const cause = error as Error;
     if (cause.name === 'ReplyError') {
       const code = cause.message.split(' ', 1)[0] ?? '';
-      if (REFUSED_UNEXECUTED.has(code)) throw new RedisFailure('refused', `Redis refused: ${code}`, cause);
+      // An error that names the script came from within it: what stood before it was executed.
+      const isFromWithin = / script: /.test(cause.message);
+      if (REFUSED_UNEXECUTED.has(code) && !isFromWithin)
+        throw new RedisFailure('refused', `Redis refused: ${code}`, cause);
     } else if (/timed out/i.test(cause.message) && client.status === 'ready') {
       client.disconnect(true);
     }

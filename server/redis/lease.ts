@@ -95,7 +95,8 @@ export class Leases {
       }
       if (began - wantedAt > WANT_EVERY_MS) {
         wantedAt = began;
-        await this.store.want(sessionId);
+        // Best effort: Redis refuses it when it is out of memory, and the lease is superseded then.
+        await this.store.want(sessionId).catch(() => undefined);
       }
       await new Promise((resolve) => setTimeout(resolve, LEASE_RETRY_MS * (1 + Math.random())));
     }

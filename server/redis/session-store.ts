@@ -96,11 +96,11 @@ export class SessionStore {
   private readonly keys: Keys;
   private readonly limits: Limits;
   private readonly scripts: Scripts;
-  private readonly wish: string;
+  private readonly nodeId: string;
 
   /** `nodeId` tells this node's wishes from those of others. */
   constructor(client: RedisClient, keys: Keys, limits: Limits, nodeId: string) {
-    this.wish = JSON.stringify({ wanted: nodeId });
+    this.nodeId = nodeId;
     this.client = client;
     this.keys = keys;
     this.limits = limits;
@@ -185,7 +185,10 @@ export class SessionStore {
   async want(sessionId: string): Promise<void> {
     const { wanted, channel } = this.keys.session(sessionId);
     await send(this.client, (client) =>
-      Promise.all([client.set(wanted, '1', 'PX', WANTED_MS), client.spublish(channel, this.wish)]),
+      Promise.all([
+        client.set(wanted, this.nodeId, 'PX', WANTED_MS),
+        client.spublish(channel, JSON.stringify({ wanted: this.nodeId })),
+      ]),
     );
   }
 
@@ -196,7 +199,7 @@ export class SessionStore {
     const reply = await this.scripts.run(script, this.keys.session(call.sessionId), args);
     switch (reply[0]) {
       case 'COMMITTED':
-        return { kind: 'committed', wanted: reply[1] === 1 };
+        return { kind: 'committed', wanted: reply[1] !== null && reply[1] !== this.nodeId };
       case 'DUPLICATE': {
         const remembered = new Map<number, Remembered>();
         for (let i = 1; i < reply.length; i += 2) {
@@ -262,9 +265,9 @@ export class SessionStore {
     };
   }
 
-  /** Versions of the settings before revision `before` (0: from the newest), newest first; `null`: no such session. */
-  async history(sessionId: string, before: number, limit: number) {
-    const args = [before, limit, PAGE_BYTES_MAX];
+  /** Versions of the settings before revision `before` (or from the newest), newest first; `null`: no such session. */
+  async history(sessionId: string, before: number | undefined, limit: number) {
+    const args = [before ?? '', limit, PAGE_BYTES_MAX];
     const reply = await this.scripts.run('history', this.keys.session(sessionId), args);
     if (reply[0] === 'GONE') return null;
     const versions = reply.slice(1, -1).map((json) => {

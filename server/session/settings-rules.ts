@@ -19,6 +19,9 @@ export const PATCH_OPERATIONS_MAX = 1_000;
 /** All values that one patch writes, copies and moves included, add up to at most this: copies alone could double the document with every operation. */
 export const PATCH_WRITTEN_BYTES_MAX = 1_048_576;
 
+/** All changed paths of one update together: a long key above many members would be repeated for each of them. */
+export const CHANGED_PATHS_CHARACTERS_MAX = 65_536;
+
 /** Paths in messages are cut to this many characters. */
 const MESSAGE_PATH_CHARACTERS_MAX = 120;
 
@@ -61,13 +64,19 @@ export function overlay(defaults: JsonObject, given: JsonObject): JsonObject {
 
 /**
  * JSON Pointers of the values that differ. Goes into objects that are on both sides; arrays and scalars are compared whole.
+ * Where the paths would be longer than CHANGED_PATHS_CHARACTERS_MAX together, objects above them stand for what is in them.
  * First what was added or changed, in the order of `after`, then what was removed, in the order of `before`; [] when equal.
  */
 export function changedPaths(before: JsonObject, after: JsonObject): string[] {
-  const changed: string[] = [];
-  const removed: string[] = [];
-  collectChanges(before, after, '', changed, removed);
-  return [...changed, ...removed];
+  for (let levels = JSON_DEPTH_MAX; levels > 1; levels >>= 1) {
+    const changes: Changes = { changed: [], removed: [], room: CHANGED_PATHS_CHARACTERS_MAX };
+    collectChanges(before, after, '', levels, changes);
+    if (changes.room >= 0) return [...changes.changed, ...changes.removed];
+  }
+  // Keys of the top level are never more than the settings themselves.
+  const changes: Changes = { changed: [], removed: [], room: Infinity };
+  collectChanges(before, after, '', 1, changes);
+  return [...changes.changed, ...changes.removed];
 }
 
 /** The RFC 6902 operations that turn `before` into `after`, one for each of their `changedPaths`, in that order. */
@@ -249,18 +258,33 @@ function measure(value: Json, maxDepth: number, maxBytes: number): number {
   throw new Refusal(`its value${check.path === '' ? '' : ` at ${brief(check.path)}`} ${check.message}`);
 }
 
-function collectChanges(before: JsonObject, after: JsonObject, at: string, changed: string[], removed: string[]): void {
+/** What is collected of one comparison; `room` is what the paths may still take, characters. */
+interface Changes {
+  changed: string[];
+  removed: string[];
+  room: number;
+}
+
+/** Goes `levels` deep; an object below that differs as a whole. Stops where the room is used up. */
+function collectChanges(before: JsonObject, after: JsonObject, at: string, levels: number, changes: Changes): void {
+  const add = (list: string[], path: string) => {
+    changes.room -= path.length;
+    list.push(path);
+  };
   for (const key of Object.keys(after)) {
+    if (changes.room < 0) return;
     const now = after[key];
     if (now === undefined) continue;
     const was = own(before, key);
     if (was === now) continue;
     const path = `${at}/${pointerToken(key)}`;
-    if (isJsonObject(was) && isJsonObject(now)) collectChanges(was, now, path, changed, removed);
-    else if (was === undefined || !equalJson(was, now)) changed.push(path);
+    if (levels > 1 && isJsonObject(was) && isJsonObject(now)) collectChanges(was, now, path, levels - 1, changes);
+    else if (was === undefined || !equalJson(was, now)) add(changes.changed, path);
   }
   for (const key of Object.keys(before)) {
-    if (before[key] !== undefined && own(after, key) === undefined) removed.push(`${at}/${pointerToken(key)}`);
+    if (changes.room < 0) return;
+    if (before[key] === undefined || own(after, key) !== undefined) continue;
+    add(changes.removed, `${at}/${pointerToken(key)}`);
   }
 }
 

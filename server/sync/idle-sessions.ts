@@ -66,6 +66,8 @@ export class IdleSessions {
   }
 
   private async remove(sessionId: string, found: { epoch: string; revision: number }): Promise<void> {
+    // A reader may have come since this look began.
+    if (this.options.hub.hears(sessionId)) return;
     const update = {
       sessionId,
       updateId: randomUUID(),

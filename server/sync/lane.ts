@@ -13,8 +13,10 @@ export const BATCH_UPDATES_MAX = 256;
 const BATCH_BYTES_MAX = 1024 * 1024;
 /** Messages that a lane remembers between batches (a streamed one is changed many times). */
 const KNOWN_MESSAGES_MAX = 32;
-/** Their size, characters. */
+/** Their size while it has work, characters. */
 const KNOWN_MESSAGES_CHARS_MAX = 512 * 1024;
+/** Their size while it rests: there may be thousands of such lanes. */
+const RESTING_MESSAGES_CHARS_MAX = 32 * 1024;
 
 /** A lease given up on request is not asked for again for so long, milliseconds: more than those who wait for it pause. */
 const GIVE_WAY_MS = 12;
@@ -32,6 +34,8 @@ export interface Pending {
   readonly bytes: number;
   /** Monotonic milliseconds. */
   readonly arrived: number;
+  /** It was answered. */
+  settled: boolean;
   readonly resolve: (reply: AnyWriteReply) => void;
   readonly reject: (error: AttuneError) => void;
 }
@@ -78,6 +82,7 @@ export class Lane {
     this.lease?.release();
     this.lease = null;
     this.wanted = false;
+    this.messages.clear();
   }
 
   /** Gives the lease up to another node that waits for it, and lets that one be first. */
@@ -103,9 +108,18 @@ export class Lane {
     this.known = { state: planned.next, redisLife: this.known!.redisLife };
     if (planned.cleared || planned.next === null) this.messages.clear();
     for (const [id, message] of planned.messages) this.messages.set(id, message);
+    this.trimMessages(KNOWN_MESSAGES_CHARS_MAX);
+  }
+
+  /** Nothing waits any more: keeps what is small, for the next token of a streamed message. */
+  rest(): void {
+    this.trimMessages(RESTING_MESSAGES_CHARS_MAX);
+  }
+
+  private trimMessages(charsMax: number): void {
     let size = 0;
     for (const message of this.messages.values()) size += sizeOf(message);
-    if (this.messages.size > KNOWN_MESSAGES_MAX || size > KNOWN_MESSAGES_CHARS_MAX) this.messages.clear();
+    if (this.messages.size > KNOWN_MESSAGES_MAX || size > charsMax) this.messages.clear();
   }
 
   /** After an answer that did not come: nothing is known any more. */
@@ -156,5 +170,7 @@ export class Lane {
 /** About how many characters a message holds; parts are rarely streamed, so that measuring them costs little. */
 function sizeOf(message: Message | null): number {
   if (!message) return 0;
-  return typeof message.content === 'string' ? message.content.length : JSON.stringify(message.content).length;
+  const { content, metadata, references } = message;
+  const text = typeof content === 'string' ? content.length : JSON.stringify(content).length;
+  return text + (metadata || references ? JSON.stringify([metadata, references]).length : 0);
 }

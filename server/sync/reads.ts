@@ -25,7 +25,7 @@ export class SessionReads {
   }
 
   history(sessionId: string, before: number | undefined, limit: number) {
-    return answered(this.store.history(sessionId, before ?? 0, limit));
+    return answered(this.store.history(sessionId, before, limit));
   }
 
   messages(sessionId: string, page: { before?: number | undefined; after?: number | undefined; limit: number }) {

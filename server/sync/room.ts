@@ -35,6 +35,13 @@ const KEPT_MESSAGES_MAX = 256;
 /** Their size, characters. */
 const KEPT_CHARS_MAX = 4 * 1024 * 1024;
 
+/** Commits after a reader's cursor, as they were read. */
+export interface Tail {
+  readonly commits: readonly Commit[];
+  readonly bytes: number;
+}
+export const noTail: Tail = { commits: [], bytes: 0 };
+
 export class Room {
   readonly sessionId: string;
   readonly members: Record<Audience, number> = {
@@ -47,6 +54,8 @@ export class Room {
   pins = 0;
   document: SessionDocument | null = null;
   over = false;
+  /** A read found no session. */
+  absent = false;
   subscribed: Promise<void> = Promise.resolve();
   listener: (message: FeedMessage) => void = () => undefined;
   /** The read under way, and the one that follows it. */
@@ -119,15 +128,16 @@ export class Room {
    * The commits after a cursor, oldest first, from a tail that was read and what arrived since; `null` where they are not
    * all known or are too much.
    */
-  since(cursor: Cursor, tail: readonly Commit[]): Commit[] | null {
+  since(cursor: Cursor, tail: Tail | null): Commit[] | null {
     const document = this.document!;
     if (cursor.epoch !== document.epoch || cursor.revision > document.revision) return null;
     const commits = new Map<number, Commit>();
-    for (const commit of tail) commits.set(commit.revision, commit);
-    let bytes = 0;
-    for (const entry of this.recent) {
-      if (entry.commit.revision > cursor.revision) commits.set(entry.commit.revision, entry.commit);
-      bytes += entry.bytes;
+    for (const commit of tail?.commits ?? []) commits.set(commit.revision, commit);
+    let bytes = tail?.bytes ?? 0;
+    for (const { commit, bytes: size } of this.recent) {
+      if (commit.revision <= cursor.revision || commits.has(commit.revision)) continue;
+      commits.set(commit.revision, commit);
+      bytes += size;
     }
     if (bytes > RESUME_BYTES_MAX) return null;
     const missed: Commit[] = [];

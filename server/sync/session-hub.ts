@@ -7,12 +7,14 @@ import type { Commit, Cursor, SessionDocument } from '../../client-sdk/protocol/
 import type { Metrics } from '../metrics.js';
 import type { CommitFeed, FeedMessage } from '../redis/commit-feed.js';
 import type { ReadReply, SessionStore } from '../redis/session-store.js';
-import { Room, type Audience, type Sink } from './room.js';
+import { noTail, Room, type Audience, type Sink, type Tail } from './room.js';
 
 /** The check of all revisions is repeated after this plus up to half as much again, milliseconds. */
 const CHECK_MS = 1000;
 /** Sessions checked in one go; the next follow when Redis has answered. */
 const CHECK_SESSIONS = 500;
+/** A reader that finds its room ended tries again so often: each time is another end of the session. */
+const JOIN_ATTEMPTS_MAX = 5;
 /** Repairs after a reconnection that read from Redis at the same time. */
 const REPAIRS_MAX = 64;
 
@@ -63,6 +65,21 @@ export class SessionHub {
     cursor: Cursor | null,
     enter: (entry: Entry) => void,
   ): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      const entered = await this.tryJoin(sessionId, audience, cursor, enter);
+      if (entered) return;
+      // The room ended while this reader waited: what its own read would say is for the next room to find out.
+      if (attempt === JOIN_ATTEMPTS_MAX) throw new AttuneError('UNAVAILABLE', 'the session keeps changing its life');
+    }
+  }
+
+  /** As {@link join}; false where the room was over before the reader could enter, though the session may exist. */
+  private async tryJoin(
+    sessionId: string,
+    audience: Audience,
+    cursor: Cursor | null,
+    enter: (entry: Entry) => void,
+  ): Promise<boolean> {
     const room = this.open(sessionId);
     room.pins += 1;
     try {
@@ -73,10 +90,12 @@ export class SessionHub {
       const tail = cursor ? await this.readTail(room, cursor) : null;
       if (!tail && !isNew) await this.refresh(room, 'join');
       const { document } = room;
-      if (!document || room.over) throw new AttuneError('SESSION_NOT_FOUND', 'there is no such session');
+      if (room.absent) throw new AttuneError('SESSION_NOT_FOUND', 'there is no such session');
+      if (!document || room.over) return false;
       room.flushHeld();
-      enter({ document, resumed: cursor && room.since(cursor, tail ?? []) });
+      enter({ document, resumed: cursor && room.since(cursor, tail) });
       room.members[audience] += 1;
+      return true;
     } catch (error) {
       if (error instanceof AttuneError) throw error;
       throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error, retryAfterMs: 100 });
@@ -186,6 +205,7 @@ export class SessionHub {
       room.nextRead = undefined;
       if (cause !== 'join') this.options.metrics.repairs.inc({ cause });
       room.repairing = true;
+      room.gap = false;
       try {
         const reply = await this.store.read(room.sessionId, room.document, { tail: true });
         this.fold(room, reply);
@@ -199,7 +219,6 @@ export class SessionHub {
 
   private async repair(room: Room, cause: string): Promise<void> {
     try {
-      room.gap = false;
       await this.refresh(room, cause);
     } catch (error) {
       this.options.logger.debug({ err: error, cause }, 'a room could not be repaired yet; the next check tries again');
@@ -219,6 +238,7 @@ export class SessionHub {
         this.apply(room, reply.commits, reply.bytes);
         return;
       case 'absent':
+        room.absent = true;
         if (room.document) room.deliverLoss(new Date(this.options.now()).toISOString());
         this.end(room);
         return;
@@ -243,16 +263,16 @@ export class SessionHub {
   }
 
   /** The commits after a reader's cursor, folded into the room; `null` where only the document can serve it. */
-  private async readTail(room: Room, cursor: Cursor): Promise<Commit[] | null> {
+  private async readTail(room: Room, cursor: Cursor): Promise<Tail | null> {
     const reply = await this.store.read(room.sessionId, cursor, { tail: true });
     const { document } = room;
     if (!document || room.repairing) return null;
     if (reply.kind === 'same')
-      return cursor.epoch === document.epoch && cursor.revision <= document.revision ? [] : null;
+      return cursor.epoch === document.epoch && cursor.revision <= document.revision ? noTail : null;
     if (reply.kind !== 'tail' || reply.cursor.epoch !== document.epoch) return null;
     this.apply(room, reply.commits, reply.bytes);
     if (room.gap) return null;
-    return reply.commits;
+    return reply;
   }
 
   private scheduleCheck(): void {

@@ -13,13 +13,20 @@ import {
 import { importLine, type Author, type ImportLine, type Message } from '../../client-sdk/protocol/messages.js';
 import type { SessionStore } from '../redis/session-store.js';
 import type { SettingsSchema } from '../session/settings-schema.js';
-import type { ListPosition, SessionReads } from './reads.js';
-import { answered } from './reads.js';
+import { RedisFailure } from '../redis/connection.js';
+import { nestsDeeperThan } from './json-bytes.js';
+import { SessionReads, type ListPosition } from './reads.js';
 
 /** Lines of an import under way at the same time. */
 const IMPORT_LINES_PARALLEL = 8;
 /** Sessions of an export read at the same time. */
-const EXPORT_SESSIONS_PARALLEL = 8;
+const EXPORT_SESSIONS_PARALLEL = 4;
+/** Exports and imports under way at the same time; each may hold some lines of 16 MiB. */
+const TRANSFERS_MAX = 4;
+/** What a caller is told to wait where there are as many, milliseconds. */
+const RETRY_AFTER_MS = 5000;
+/** Levels of nesting of a line: the deepest value it can hold, and the members around it. */
+const LINE_DEPTH_MAX = JSON_DEPTH_MAX + 8;
 /** Ids that an export asks for at a time. */
 const EXPORT_PAGE = 256;
 
@@ -32,6 +39,14 @@ export interface ImportReport {
   refusals: { line: number; id?: string; reason: string }[];
 }
 
+export interface ImportOptions {
+  /** Sessions that exist are replaced; else skipped. */
+  replace: boolean;
+  /** Author of what names none. */
+  by: Author;
+  allowed: (sessionId: string) => boolean;
+}
+
 /** A line of an import as it was read: `null` where it is longer than a line may be. */
 export type RawLine = Buffer | null;
 
@@ -41,16 +56,12 @@ export class Transfer {
   private readonly schema: SettingsSchema;
   private readonly limits: Limits;
   private readonly now: () => number;
+  private underWay = 0;
 
-  constructor(options: {
-    store: SessionStore;
-    reads: SessionReads;
-    schema: SettingsSchema;
-    limits: Limits;
-    now: () => number;
-  }) {
+  /** `store` should be on a connection of its own. */
+  constructor(options: { store: SessionStore; schema: SettingsSchema; limits: Limits; now: () => number }) {
     this.store = options.store;
-    this.reads = options.reads;
+    this.reads = new SessionReads(options.store);
     this.schema = options.schema;
     this.limits = options.limits;
     this.now = options.now;
@@ -60,10 +71,25 @@ export class Transfer {
    * Takes sessions in, one a line. Each is swapped in whole; a bad line refuses only itself. `allowed` says whether the
    * caller may import under an id. Rejects with UNAVAILABLE where Redis is lost half way; what was taken stays.
    */
-  async import(
-    lines: AsyncIterable<RawLine>,
-    options: { replace: boolean; by: Author; allowed: (sessionId: string) => boolean },
-  ): Promise<ImportReport> {
+  async import(lines: AsyncIterable<RawLine>, options: ImportOptions): Promise<ImportReport> {
+    this.begin();
+    try {
+      return await this.importLines(lines, options);
+    } finally {
+      this.underWay -= 1;
+    }
+  }
+
+  private begin(): void {
+    if (this.underWay >= TRANSFERS_MAX) {
+      throw new AttuneError('OVERLOADED', `at most ${TRANSFERS_MAX} exports and imports are under way at a time`, {
+        retryAfterMs: RETRY_AFTER_MS,
+      });
+    }
+    this.underWay += 1;
+  }
+
+  private async importLines(lines: AsyncIterable<RawLine>, options: ImportOptions): Promise<ImportReport> {
     const report: ImportReport = { taken: 0, replaced: 0, skipped: 0, refused: 0, refusals: [] };
     const running = new Set<Promise<void>>();
     // Two lines of one id must come in the order of the file.
@@ -98,7 +124,7 @@ export class Transfer {
       if (failed) break;
     }
     await Promise.all(running);
-    if (failed) throw failed;
+    if (failed) throw withReport(failed, report);
     report.refusals.sort((a, b) => a.line - b.line);
     return report;
   }
@@ -112,6 +138,10 @@ export class Transfer {
       refuse(`the line is longer than ${IMPORT_LINE_BYTES_MAX} bytes`);
       return undefined;
     }
+    if (nestsDeeperThan(line, LINE_DEPTH_MAX)) {
+      refuse(`nests deeper than ${LINE_DEPTH_MAX} levels`);
+      return undefined;
+    }
     let raw: unknown;
     try {
       raw = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(line));
@@ -121,7 +151,7 @@ export class Transfer {
     }
     const given = (raw as { id?: unknown } | null)?.id;
     const id = typeof given === 'string' ? given : undefined;
-    const checked = checkJson(raw, { maxDepth: JSON_DEPTH_MAX + 8, maxBytes: 2 * IMPORT_LINE_BYTES_MAX });
+    const checked = checkJson(raw, { maxDepth: LINE_DEPTH_MAX, maxBytes: 2 * IMPORT_LINE_BYTES_MAX });
     const parsed = checked.ok ? importLine.safeParse(raw) : undefined;
     if (!checked.ok) refuse(`${checked.path}: ${checked.message}`, id);
     else if (!parsed?.success) refuse(firstIssue(parsed!.error.issues), id);
@@ -132,13 +162,13 @@ export class Transfer {
 
   private async take(
     line: ImportLine,
-    { replace, by }: { replace: boolean; by: Author },
+    { replace, by }: ImportOptions,
     report: ImportReport,
     refuse: (reason: string, id?: string) => void,
   ): Promise<void> {
     const session = this.build(line, by);
     if (typeof session === 'string') return refuse(session, line.id);
-    const [tag, key] = await answered(this.store.import(session, replace));
+    const [tag, key] = await this.store.import(session, replace);
     if (tag === 'TAKEN') report.taken += 1;
     else if (tag === 'REPLACED') report.replaced += 1;
     else if (tag === 'SKIPPED') report.skipped += 1;
@@ -210,6 +240,18 @@ export class Transfer {
    * What cannot be a line is `{ id, error }`.
    */
   async *export(ids: readonly string[] | null, allowed: (sessionId: string) => boolean): AsyncGenerator<string> {
+    this.begin();
+    try {
+      yield* this.exportLines(ids, allowed);
+    } finally {
+      this.underWay -= 1;
+    }
+  }
+
+  private async *exportLines(
+    ids: readonly string[] | null,
+    allowed: (sessionId: string) => boolean,
+  ): AsyncGenerator<string> {
     for await (const page of ids ? [ids] : this.allIds()) {
       for (let i = 0; i < page.length; i += EXPORT_SESSIONS_PARALLEL) {
         const some = page.slice(i, i + EXPORT_SESSIONS_PARALLEL);
@@ -267,4 +309,17 @@ function cleanAuthor(author: ImportLine['updatedBy']): Author | undefined {
   if (!author) return undefined;
   const { name, ...rest } = author;
   return name === undefined ? rest : { ...rest, name };
+}
+
+/** Why an import ended early, with what it had done by then. */
+function withReport(error: unknown, report: ImportReport): unknown {
+  if (!(error instanceof RedisFailure)) return error;
+  const details = { report: { ...report } };
+  if (error.kind === 'no-answer') {
+    return new AttuneError('OUTCOME_UNKNOWN', 'Redis did not answer for some lines; import them again', {
+      details,
+      cause: error,
+    });
+  }
+  return new AttuneError('UNAVAILABLE', 'Redis does not answer', { details, cause: error });
 }

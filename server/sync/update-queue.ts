@@ -95,7 +95,7 @@ export class UpdateQueue {
     }
     const lane = this.lane(update.sessionId);
     return new Promise((resolve, reject) => {
-      lane.waiting.push({ update, origin, bytes, arrived: performance.now(), resolve, reject });
+      lane.waiting.push({ update, origin, bytes, arrived: performance.now(), settled: false, resolve, reject });
       lane.bytes += bytes;
       this.updates += 1;
       this.bytes += bytes;
@@ -198,6 +198,7 @@ export class UpdateQueue {
       return;
     }
     lane.mode = 'idle';
+    lane.rest();
     const lingerMs = this.options.hears(lane.sessionId) ? LEASE_LINGER_MS : LEASE_LINGER_DEAF_MS;
     if (lane.lease) lane.linger = setTimeout(() => lane.dropLease(), lingerMs);
     // The newest at the end: the first are those that rested longest.
@@ -236,27 +237,37 @@ export class UpdateQueue {
   /** Decides a batch: plans and commits until Redis confirmed, or says why not. Settles every update of it. */
   private async decide(lane: Lane, batch: Pending[]): Promise<void> {
     let todo = batch;
-    for (let attempt = 0; todo.length > 0; attempt += 1) {
-      if (attempt >= ATTEMPTS_MAX) {
-        this.failAll(lane, todo, 'UNAVAILABLE', 'other nodes were faster each time');
-        return;
-      }
-      let planned: Plan;
+    let attempts = 0;
+    while (todo.length > 0) {
+      let isCommitting = false;
       try {
         await this.prepare(lane, todo);
-        planned = plan(
-          await this.planInput(lane, todo),
-          todo.map(({ update }) => update),
-        );
+        const updates = todo.map(({ update }) => update);
+        const planned = plan(await this.planInput(lane, todo), updates);
+        isCommitting = true;
+        todo = await this.commit(lane, todo, planned);
+        attempts += 1;
       } catch (error) {
         if (!(error instanceof RedisFailure)) throw error;
-        if (await this.mayWait(lane, todo)) continue;
-        this.failAll(lane, todo, 'UNAVAILABLE', 'Redis does not answer', error);
+        if (await this.mayWait(lane, todo, isCommitting, error)) continue;
+        this.giveUpOn(lane, todo, isCommitting, error);
         return;
       }
-      todo = await this.commit(lane, todo, planned);
+      if (attempts >= ATTEMPTS_MAX)
+        this.failAll(lane, todo.splice(0), 'UNAVAILABLE', 'other nodes were faster each time');
       // Without lock servers nobody else would say it, and the faster node would always win.
-      if (todo.length > 0 && attempt === ATTEMPTS_BEFORE_WISH) await this.store.want(lane.sessionId).catch(() => {});
+      if (todo.length > 0 && attempts === ATTEMPTS_BEFORE_WISH)
+        await this.store.want(lane.sessionId).catch(() => undefined);
+    }
+  }
+
+  private giveUpOn(lane: Lane, todo: Pending[], isCommitting: boolean, error: RedisFailure): void {
+    if (isCommitting) this.options.metrics.commitReplies.inc({ reply: error.kind });
+    if (isCommitting && error.kind === 'no-answer') {
+      this.failAll(lane, todo, 'OUTCOME_UNKNOWN', 'Redis did not answer; the same id is safe to send again', error);
+    } else {
+      const message = error.kind === 'refused' ? error.message : 'Redis does not answer';
+      this.failAll(lane, todo, 'UNAVAILABLE', message, error);
     }
   }
 
@@ -264,58 +275,62 @@ export class UpdateQueue {
   private async commit(lane: Lane, todo: Pending[], planned: Plan): Promise<Pending[]> {
     const { metrics } = this.options;
     const began = performance.now();
-    try {
-      const answer = await this.store.commit({
-        sessionId: lane.sessionId,
-        over: lane.known!.state,
-        redisLife: lane.known!.redisLife,
-        fence: lane.fence,
-        plan: planned,
-        ids: todo.map(({ update }, i) => ({ key: idKey(update), remember: remembered(update, planned.outcomes[i]!) })),
-        freeing: todo.every(({ update }) => frees(update.action)),
-      });
-      metrics.commitReplies.inc({ reply: answer.kind });
-      metrics.commitSeconds.observe((performance.now() - began) / 1000);
-      switch (answer.kind) {
-        case 'committed':
-          metrics.commits.inc(planned.commits.length);
-          lane.advance(planned);
-          if (answer.wanted || lane.wanted) lane.giveWay();
-          todo.forEach((pending, i) => this.settle(pending, planned.outcomes[i]!));
-          return [];
-        case 'duplicate':
-          for (const [i, first] of answer.remembered) {
-            const pending = todo[i]!;
-            this.leave(pending);
-            answerAgain(this.store, pending.update, first).then(pending.resolve, pending.reject);
-          }
-          return todo.filter((_, i) => !answer.remembered.has(i));
-        case 'stale':
-          lane.adopt(answer.stored);
-          return todo;
-        case 'absent':
-          lane.adoptAbsence(answer.redisLife);
-          return todo;
-        case 'fenced':
-          lane.dropLease();
-          return todo;
-        case 'broken':
-          throw new Error(`key ${answer.key} of the session holds something that is not ours`);
-        default:
-          return answer satisfies never;
-      }
-    } catch (error) {
-      if (!(error instanceof RedisFailure)) throw error;
-      metrics.commitReplies.inc({ reply: error.kind });
-      lane.forget();
-      if (error.kind === 'not-sent' && (await this.mayWait(lane, todo))) return todo;
-      if (error.kind === 'no-answer') {
-        this.failAll(lane, todo, 'OUTCOME_UNKNOWN', 'Redis did not answer; the same id is safe to send again', error);
-      } else {
-        this.failAll(lane, todo, 'UNAVAILABLE', error.message, error);
-      }
-      return [];
+    const answer = await this.store.commit({
+      sessionId: lane.sessionId,
+      over: lane.known!.state,
+      redisLife: lane.known!.redisLife,
+      fence: lane.fence,
+      plan: planned,
+      ids: todo.map(({ update }, i) => ({ key: idKey(update), remember: remembered(update, planned.outcomes[i]!) })),
+      freeing: todo.every(({ update }) => frees(update.action)),
+    });
+    metrics.commitReplies.inc({ reply: answer.kind });
+    metrics.commitSeconds.observe((performance.now() - began) / 1000);
+    switch (answer.kind) {
+      case 'committed':
+        metrics.commits.inc(planned.commits.length);
+        lane.advance(planned);
+        if (answer.wanted || lane.wanted) lane.giveWay();
+        todo.forEach((pending, i) => this.settle(pending, planned.outcomes[i]!));
+        return [];
+      case 'duplicate':
+        for (const [i, first] of answer.remembered) {
+          const pending = todo[i]!;
+          this.leave(pending);
+          answerAgain(this.store, pending.update, first).then(pending.resolve, pending.reject);
+        }
+        return todo.filter((_, i) => !answer.remembered.has(i));
+      case 'stale':
+        lane.adopt(answer.stored);
+        return todo;
+      case 'absent':
+        lane.adoptAbsence(answer.redisLife);
+        return todo;
+      case 'fenced':
+        lane.dropLease();
+        return todo;
+      case 'broken':
+        return this.failBroken(lane, todo, answer.key);
+      default:
+        return answer satisfies never;
     }
+  }
+
+  /** Something that is not ours is under a key of the session: nothing was written, and nothing will be. */
+  private failBroken(lane: Lane, todo: Pending[], key: number): Pending[] {
+    this.options.logger.error(
+      { sessionId: lane.sessionId, key },
+      'a key of a session holds something that is not ours',
+    );
+    lane.forget();
+    for (const pending of todo) {
+      // Without its document there is no such session, as every read says too; only making one is in the way.
+      const isGone = key === 1 && pending.update.action.kind !== 'open';
+      const message = isGone ? 'there is no such session' : 'the session is damaged; the log has more';
+      this.leave(pending);
+      pending.reject(new AttuneError(isGone ? 'SESSION_NOT_FOUND' : 'INTERNAL', message));
+    }
+    return [];
   }
 
   /** Holds the lease, and knows the session's state and every message that the updates name. */
@@ -353,9 +368,10 @@ export class UpdateQueue {
     return { state, redisLife, messages: lane.messages, restorable, now: now(), limits, schema };
   }
 
-  /** While Redis is away nothing was sent: the batch waits, as long as its oldest update may. */
-  private async mayWait(lane: Lane, todo: Pending[]): Promise<boolean> {
+  /** Where nothing of the batch was sent it waits for Redis to be back, as long as its oldest update may. */
+  private async mayWait(lane: Lane, todo: Pending[], isCommitting: boolean, error: RedisFailure): Promise<boolean> {
     lane.forget();
+    if (isCommitting && error.kind !== 'not-sent') return false;
     const oldest = todo[0]!.arrived;
     if (performance.now() + AWAY_PAUSE_MS > oldest + QUEUE_WAIT_MAX_MS) return false;
     await new Promise((resolve) => setTimeout(resolve, AWAY_PAUSE_MS));
@@ -384,7 +400,7 @@ export class UpdateQueue {
   }
 
   private fail(lane: Lane, pending: Pending, error: AttuneError): void {
-    this.leave(pending);
+    if (!this.leave(pending)) return;
     this.holdBack(pending.update, pending.origin);
     pending.reject(error);
     // A retry must find nothing of the same socket decided before it.
@@ -395,12 +411,16 @@ export class UpdateQueue {
     }
   }
 
-  private leave(pending: Pending): void {
+  /** Takes an update out of the counts; false where it was answered before. */
+  private leave(pending: Pending): boolean {
+    if (pending.settled) return false;
+    pending.settled = true;
     this.updates -= 1;
     this.bytes -= pending.bytes;
     this.options.metrics.queuedUpdates.set(this.updates);
     this.options.metrics.queueSeconds.observe((performance.now() - pending.arrived) / 1000);
     if (this.updates === 0 && this.draining) setImmediate(() => this.drained?.());
+    return true;
   }
 
   private sweep(): void {

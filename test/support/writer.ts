@@ -149,7 +149,7 @@ function holds(name: string, value: number, isMessage: boolean, body: Wire): boo
 
 /** The newest value that each writer's acknowledged settings updates left, by its name. */
 export function finalValues(writers: readonly Writer[]): Record<string, number> {
-  return Object.fromEntries(writers.map(({ name, newest }) => [name, newest()]));
+  return Object.fromEntries(writers.map((writer) => [writer.name, writer.newest()]));
 }
 
 /** Resolves when the writers together have had `more` further acknowledgements; rejects after the deadline. */

@@ -78,7 +78,7 @@ describe('Lua scripts', () => {
     const { first, sections, code } = parse(file);
 
     it(`[R2] ${file} begins with #!lua and says what it is`, () => {
-      expect(first).to.match(/^#!lua( flags=no-writes)?$/);
+      expect(first).to.match(/^#!lua( flags=(no-writes|allow-oom))?$/);
       expect(sections['about']).to.match(new RegExp(`^${name}: \\S.{20}`));
       expect(scriptSource(name))
         .to.match(/^#!lua/)

@@ -14,7 +14,7 @@
 --       n, n x (revision to drop or 0, revision, JSON)    versions
 -- REPLY { 'DUPLICATE', i, remembered, i, remembered, … }  i counts the batch's ids from 0; nothing was written
 --       { 'GONE', replid } | { 'STALE', epoch, revision, fields } | { 'FENCED', fence } | { 'BROKEN', key number }
---       { 'COMMITTED', wanted (0 | 1) }                   also where there was nothing to write: the guards held
+--       { 'COMMITTED', node that wants the lease or false }                   also where there was nothing to write: the guards held
 -- include: session.part.lua
 local doc, log, ids, idsBefore = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local messages, created, changed, history = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -171,4 +171,4 @@ if #bodies > 0 then
   end
   redis.call('SPUBLISH', KEYS[11], '{"epoch":"' .. epoch .. '","commits":[' .. table.concat(bodies, ',') .. ']}')
 end
-return { 'COMMITTED', redis.call('EXISTS', KEYS[10]) }
+return { 'COMMITTED', redis.call('GET', KEYS[10]) }

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- fence: takes the next fencing token of a session, after its lock was taken, and says what the taker does not know yet.
 -- KEYS  1 doc  2 wanted
 -- ARGV  1 epoch and 2 revision the taker has ('' and 0: nothing)

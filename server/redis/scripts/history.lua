@@ -1,12 +1,13 @@
 #!lua flags=no-writes
 -- history: versions of the settings, newest first.
 -- KEYS  1 doc  2 history
--- ARGV  1 revision that all are before (0: none)  2 how many at most  3 bytes at most (one version is always given)
+-- ARGV  1 revision that all are before ('': none)  2 how many at most  3 bytes at most (one version is always given)
 -- REPLY { 'GONE', replid } or { 'VERSIONS', JSON, JSON, …, more (0 | 1) }
 -- include: session.part.lua
 if not position(KEYS[1]) then return { 'GONE', replid } end
 local reply = { 'VERSIONS' }
-local from = ARGV[1] == '0' and '+' or '(' .. ARGV[1] .. '-0'
+if ARGV[1] == '0' then return { 'VERSIONS', 0 } end
+local from = ARGV[1] == '' and '+' or '(' .. ARGV[1] .. '-0'
 local count, room = tonumber(ARGV[2]), tonumber(ARGV[3])
 if not typed(KEYS[2], 'stream') then return { 'VERSIONS', 0 } end
 while true do

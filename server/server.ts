@@ -31,6 +31,8 @@ import { UpdateQueue } from './sync/update-queue.js';
 const LOCK_COMMAND_TIMEOUT_MS = 100;
 /** How long Redis may take for one command of an export or import, milliseconds: a session of 16 MiB is one command. */
 const BULK_COMMAND_TIMEOUT_MS = 10_000;
+/** Redis must answer a probe within, milliseconds. */
+const READY_PING_MS = 500;
 /** Of the time a drain may take, what is left for closing connections after the queues are empty, milliseconds. */
 const CLOSE_MS = 500;
 
@@ -124,7 +126,10 @@ async function start(
     now,
   });
   sockets.attach(hub);
-  const readiness = () => ({ checks: { redis: store.ready, feed: feed.ready, draining }, durability });
+  const readiness = async () => ({
+    checks: { redis: await store.answers(READY_PING_MS), feed: feed.ready, draining },
+    durability,
+  });
   rest = createRest({ ...shared, ...limits, hub, reads, transfer, streams, schema, now, readiness });
   const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, now });
 

@@ -217,3 +217,17 @@ function refusal(code: 'INVALID_REQUEST' | 'TOO_LARGE', path: string, message: s
 function tooLarge(path: string, maxBytes: number): JsonCheck {
   return refusal('TOO_LARGE', path, `is larger than ${maxBytes} bytes as JSON`);
 }
+
+/**
+ * The value as JSON with the members of every object in one order: equal values give equal texts, however a client orders
+ * them. Recursive: the value must have passed `checkJson`. Undefined members are left out.
+ */
+export function canonical(value: Json | undefined): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
+  const members = Object.keys(value)
+    .filter((key) => value[key] !== undefined)
+    .toSorted()
+    .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`);
+  return `{${members.join(',')}}`;
+}

@@ -186,7 +186,8 @@ export const newMessage = z.object({
 });
 
 const initial = { settings: plainObject.optional(), title: title.optional(), metadata: plainObject.optional() };
-const cursor = z.object({ epoch: z.string().max(128), revision });
+// Any text and number: one that is no position of ours is answered with a snapshot.
+const cursor = z.object({ epoch: z.string(), revision: z.number() });
 
 /** Which of the update's forms were given; exactly one must be. */
 const settingsForms = ['replace', 'settings', 'merge', 'patch'] as const;

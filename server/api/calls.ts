@@ -1,8 +1,8 @@
 // The calls: each client event, parsed, authorized and carried out. Sockets and HTTP both come through here, so that the
 // two cannot differ. A write takes its place in the queue in the same turn in which it was called.
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, hash, randomBytes } from 'node:crypto';
 import { AttuneError } from '../../client-sdk/protocol/errors.js';
-import { checkJson } from '../../client-sdk/protocol/json.js';
+import { canonical, checkJson, type Json } from '../../client-sdk/protocol/json.js';
 import {
   CONTENT_BYTES_MAX,
   JSON_DEPTH_MAX,
@@ -17,6 +17,7 @@ import {
   requests,
   type AnyWriteReply,
   type Author,
+  type OpenReply,
   type ClientEvent,
   type Request,
 } from '../../client-sdk/protocol/messages.js';
@@ -92,10 +93,11 @@ export class Calls {
     return this.submit(caller, request, action, bytes, { settings, title, metadata });
   }
 
-  /** The creating part of a join; the cursor makes `create` void. */
-  async createForJoin(caller: Caller, { request, bytes }: Parsed<'session:join'>): Promise<void> {
-    if (!request.create || request.cursor) return;
-    await this.create(caller, request, bytes);
+  /** The creating part of a join; a cursor makes `create` void. True where this call made the session. */
+  async createForJoin(caller: Caller, { request, bytes }: Parsed<'session:join'>): Promise<boolean> {
+    if (!request.create || request.cursor) return false;
+    const reply = (await this.create(caller, request, bytes)) as OpenReply;
+    return reply.created && !reply.duplicate;
   }
 
   async get(caller: Caller, { request }: Parsed<'session:get'>) {
@@ -172,10 +174,16 @@ export class Calls {
     return this.submit(caller, request, { kind: 'clear' }, bytes, {});
   }
 
-  delete(caller: Caller, { request, bytes }: Parsed<'session:delete'>): Promise<AnyWriteReply> {
+  /** `ifDocumentRevision` is HTTP's `If-Match`: only as the caller has seen it. */
+  delete(
+    caller: Caller,
+    { request, bytes }: Parsed<'session:delete'>,
+    ifDocumentRevision?: number,
+  ): Promise<AnyWriteReply> {
     this.demand(caller, 'delete', request.sessionId);
     const { ifEpoch } = request;
-    return this.submit(caller, request, { kind: 'delete', ifEpoch }, bytes, { ifEpoch });
+    const action: UpdateAction = { kind: 'delete', ifEpoch, ifDocumentRevision };
+    return this.submit(caller, request, action, bytes, { ifEpoch });
   }
 
   demand(caller: Caller, action: Action, sessionId: string): void {
@@ -196,7 +204,7 @@ export class Calls {
     const update = {
       sessionId,
       updateId: updateId ?? randomBytes(12).toString('base64url'),
-      payloadHash: digest(JSON.stringify([action.kind, payload])),
+      payloadHash: digest(canonical([action.kind, payload as Json])),
       by: caller.author,
       action,
     };
@@ -205,7 +213,7 @@ export class Calls {
 }
 
 function digest(text: string): string {
-  return createHash('sha256').update(text).digest('base64url').slice(0, 22);
+  return hash('sha256', text, 'base64url').slice(0, 22);
 }
 
 /** A fresh id; with an update id the same one for each retry, so that a retry does not create a second session. */

@@ -19,6 +19,7 @@ import { audiences, type Audience, type Sink } from '../sync/room.js';
 import type { Entry, SessionHub } from '../sync/session-hub.js';
 import type { Authenticate } from './auth.js';
 import { parseRequest, type Caller, type Calls } from './calls.js';
+import { ConnectionGuard } from './connection-guard.js';
 import { joinWrites } from './joined-writes.js';
 import { RateLimit } from './rate-limit.js';
 import { invalidRequest, type ToWireError } from './reply.js';
@@ -60,6 +61,8 @@ interface Connection {
   readonly joined: Map<string, Audience>;
   /** Joins and leaves of one session are carried out one after the other. */
   readonly moves: Map<string, Promise<unknown>>;
+  /** The newest write to each session that was not answered: what this socket asks after it sees it. */
+  readonly writes: Map<string, Promise<unknown>>;
 }
 
 const roomOf = (sessionId: string, audience: Audience) => `${audience} ${sessionId}`;
@@ -68,6 +71,7 @@ export class SocketApi implements Sink {
   private readonly options: SocketApiOptions;
   private readonly calls: Calls;
   private readonly io: Server;
+  private readonly guard: ConnectionGuard;
   private readonly connections = new Map<Socket, Connection>();
   private readonly backlogCheck: NodeJS.Timeout;
   private hub!: SessionHub;
@@ -92,6 +96,7 @@ export class SocketApi implements Sink {
       allowRequest: (request, answer) => answer(null, options.originAllowed(request)),
     });
     joinWrites(this.io);
+    this.guard = new ConnectionGuard(this.io);
     this.io.use(
       (socket, next) =>
         void this.admit(socket).then(
@@ -150,6 +155,7 @@ export class SocketApi implements Sink {
       };
       socket.data = { principal, author, origin: { barriers: new Map() } } satisfies Caller;
     } catch (error) {
+      this.guard.left(socket.conn);
       const data = this.options.toWireError(error);
       throw Object.assign(new Error(data.message), { data });
     }
@@ -162,6 +168,7 @@ export class SocketApi implements Sink {
       rate: new RateLimit(rateCallsPerS),
       joined: new Map(),
       moves: new Map(),
+      writes: new Map(),
     };
     this.connections.set(socket, connection);
     metrics.sockets.set(this.connections.size);
@@ -171,6 +178,7 @@ export class SocketApi implements Sink {
     socket.onAny((event: string, ...args: unknown[]) => this.receive(socket, connection, event, args));
     socket.on('disconnect', () => {
       clearTimeout(expiry);
+      this.guard.left(socket.conn);
       this.connections.delete(socket);
       metrics.sockets.set(this.connections.size);
       for (const [sessionId, audience] of connection.joined) this.hub.leave(sessionId, audience);
@@ -211,41 +219,71 @@ export class SocketApi implements Sink {
     const { calls } = this;
     const { caller } = connection;
     if (caller.origin.barriers.size > BARRIERS_MAX) caller.origin.barriers.clear();
+    const write = (sessionId: string, answer: Promise<object>) => noted(connection.writes, sessionId, answer);
+    // What was asked behind a write of the same socket sees it, as if it had waited for the answer.
+    const read = async (sessionId: string, ask: () => Promise<object>) => {
+      await connection.writes.get(sessionId)?.catch(() => undefined);
+      return ask();
+    };
     switch (event) {
-      case 'session:open':
-        return calls.open(caller, parseRequest(event, raw));
-      case 'session:join':
-        return this.join(socket, connection, parseRequest(event, raw));
+      case 'session:open': {
+        const parsed = parseRequest(event, raw);
+        return write(parsed.request.sessionId ?? '', calls.open(caller, parsed));
+      }
+      case 'session:join': {
+        const parsed = parseRequest(event, raw);
+        return this.join(socket, connection, parsed);
+      }
       case 'session:leave': {
         const { sessionId } = parseRequest(event, raw).request;
         return this.move(connection, sessionId, async () => this.leave(socket, connection, sessionId));
       }
-      case 'session:get':
-        return calls.get(caller, parseRequest(event, raw));
-      case 'session:describe':
-        return calls.describe(caller, parseRequest(event, raw));
+      case 'session:get': {
+        const parsed = parseRequest(event, raw);
+        return read(parsed.request.sessionId, () => calls.get(caller, parsed));
+      }
+      case 'settings:history': {
+        const parsed = parseRequest(event, raw);
+        return read(parsed.request.sessionId, () => calls.history(caller, parsed));
+      }
+      case 'message:list': {
+        const parsed = parseRequest(event, raw);
+        return read(parsed.request.sessionId, () => calls.listMessages(caller, parsed));
+      }
       case 'settings:update': {
         const parsed = parseRequest(event, raw);
-        return this.trimmed(connection, parsed.request.sessionId, calls.updateSettings(caller, parsed));
+        const { sessionId } = parsed.request;
+        return this.trimmed(connection, sessionId, write(sessionId, calls.updateSettings(caller, parsed)));
       }
-      case 'settings:history':
-        return calls.history(caller, parseRequest(event, raw));
       case 'settings:restore': {
         const parsed = parseRequest(event, raw);
-        return this.trimmed(connection, parsed.request.sessionId, calls.restoreSettings(caller, parsed));
+        const { sessionId } = parsed.request;
+        return this.trimmed(connection, sessionId, write(sessionId, calls.restoreSettings(caller, parsed)));
       }
-      case 'message:add':
-        return calls.addMessage(caller, parseRequest(event, raw));
-      case 'message:update':
-        return calls.updateMessage(caller, parseRequest(event, raw));
-      case 'message:delete':
-        return calls.deleteMessage(caller, parseRequest(event, raw));
-      case 'message:list':
-        return calls.listMessages(caller, parseRequest(event, raw));
-      case 'session:clear':
-        return calls.clear(caller, parseRequest(event, raw));
-      case 'session:delete':
-        return calls.delete(caller, parseRequest(event, raw));
+      case 'session:describe': {
+        const parsed = parseRequest(event, raw);
+        return write(parsed.request.sessionId, calls.describe(caller, parsed));
+      }
+      case 'message:add': {
+        const parsed = parseRequest(event, raw);
+        return write(parsed.request.sessionId, calls.addMessage(caller, parsed));
+      }
+      case 'message:update': {
+        const parsed = parseRequest(event, raw);
+        return write(parsed.request.sessionId, calls.updateMessage(caller, parsed));
+      }
+      case 'message:delete': {
+        const parsed = parseRequest(event, raw);
+        return write(parsed.request.sessionId, calls.deleteMessage(caller, parsed));
+      }
+      case 'session:clear': {
+        const parsed = parseRequest(event, raw);
+        return write(parsed.request.sessionId, calls.clear(caller, parsed));
+      }
+      case 'session:delete': {
+        const parsed = parseRequest(event, raw);
+        return write(parsed.request.sessionId, calls.delete(caller, parsed));
+      }
       case 'presence:update':
       case 'signal':
         throw new AttuneError('INVALID_REQUEST', `${event} is not served by this version`);
@@ -275,20 +313,27 @@ export class SocketApi implements Sink {
     const created = this.calls.createForJoin(connection.caller, parsed);
     // It is awaited when this join has its turn; a refusal before that must not count as one that nobody handles.
     created.catch(() => undefined);
+    if (parsed.request.create) void noted(connection.writes, sessionId, created);
     return this.move(connection, sessionId, async () => {
-      await created;
+      const isNew = await created;
       let reply: object = {};
       let entered = false;
       const audience: Audience = `${delivery}-${body}`;
-      await this.hub.join(sessionId, audience, cursor ?? null, (entry) => {
-        this.leave(socket, connection, sessionId);
-        entered = socket.connected;
-        if (entered) {
-          connection.joined.set(sessionId, audience);
-          void socket.join(roomOf(sessionId, audience));
-        }
-        reply = joinReply(entry);
-      });
+      await this.hub
+        .join(sessionId, audience, cursor ?? null, (entry) => {
+          this.leave(socket, connection, sessionId);
+          entered = socket.connected;
+          if (entered) {
+            connection.joined.set(sessionId, audience);
+            void socket.join(roomOf(sessionId, audience));
+          }
+          reply = joinReply(entry);
+        })
+        .catch((error: unknown) => {
+          // It was created and is gone again: "not committed" would be wrong.
+          const isGone = isNew && error instanceof AttuneError && error.code === 'SESSION_NOT_FOUND';
+          throw isGone ? new AttuneError('OUTCOME_UNKNOWN', 'the session was created and is gone again') : error;
+        });
       // It left while it was let in: the place that the hub now counts is given back.
       if (!entered) this.hub.leave(sessionId, audience);
       return reply;
@@ -305,14 +350,8 @@ export class SocketApi implements Sink {
   }
 
   private move<T>(connection: Connection, sessionId: string, step: () => Promise<T>): Promise<T> {
-    const before = connection.moves.get(sessionId) ?? Promise.resolve();
-    const moved = before.then(step, step);
-    connection.moves.set(sessionId, moved);
-    const settled = () => {
-      if (connection.moves.get(sessionId) === moved) connection.moves.delete(sessionId);
-    };
-    moved.then(settled, settled);
-    return moved;
+    const before = Promise.allSettled([connection.moves.get(sessionId), connection.writes.get(sessionId)]);
+    return noted(connection.moves, sessionId, before.then(step));
   }
 
   /** Who does not read costs nobody else: what it left unread is bounded, and then it is cut. */
@@ -324,6 +363,16 @@ export class SocketApi implements Sink {
       socket.conn.close(true);
     }
   }
+}
+
+/** Keeps `answer` as the newest of its session until it is settled. */
+function noted<T>(newest: Map<string, Promise<unknown>>, sessionId: string, answer: Promise<T>): Promise<T> {
+  newest.set(sessionId, answer);
+  const settled = () => {
+    if (newest.get(sessionId) === answer) newest.delete(sessionId);
+  };
+  answer.then(settled, settled);
+  return answer;
 }
 
 function joinReply({ document, resumed }: Entry): object {

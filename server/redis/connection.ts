@@ -90,12 +90,14 @@ function createClient(address: RedisAddress, role: string, commandTimeout: numbe
   }
   return new Cluster(hosts, {
     lazyConnect: true,
-    enableOfflineQueue: subscriber,
+    // A node is connected to by its first command, and without this queue the others meanwhile would be refused. Nothing
+    // waits in it for a cluster that is away: send() looks first. Redlock does not, so locks do without, and connect at once.
+    enableOfflineQueue: role !== 'lock',
     shardedSubscribers: true,
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: 0,
-    redisOptions: { ...options, ...credentials },
+    redisOptions: { ...options, ...credentials, lazyConnect: role !== 'lock' },
   });
 }
 

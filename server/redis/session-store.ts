@@ -51,6 +51,8 @@ export interface Remembered {
   epoch: string;
   payloadHash: string;
   changed: boolean;
+  /** Time of that revision. */
+  at: string;
 }
 
 export type CommitReply =
@@ -105,6 +107,17 @@ export class SessionStore {
     this.keys = keys;
     this.limits = limits;
     this.scripts = new Scripts(client);
+  }
+
+  /** Whether Redis answers within `ms`. */
+  async answers(ms: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
+    const pong = send(this.client, (client) => client.ping()).then(
+      () => true,
+      () => false,
+    );
+    return Promise.race([pong, late]).finally(() => clearTimeout(timer));
   }
 
   /** True while commands can be sent. */

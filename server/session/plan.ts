@@ -35,7 +35,7 @@ export interface PlanInput {
 
 /** What a planned update is answered with, once Redis has confirmed the batch. */
 export type Outcome =
-  | { kind: 'committed' | 'unchanged'; revision: number; epoch: string; reply: AnyWriteReply }
+  | { kind: 'committed' | 'unchanged'; revision: number; epoch: string; at: string; reply: AnyWriteReply }
   | { kind: 'refused'; error: AttuneError };
 
 /** A version for the settings' history; `replaces` is the newest version where it continues that one, else 0. */
@@ -373,7 +373,7 @@ class Batch {
   private delete(update: Update, state: SessionState, action: Extract<Update['action'], { kind: 'delete' }>): Outcome {
     checkGuards(state.document, action);
     if (action.ifDocumentRevision !== undefined && action.ifDocumentRevision !== state.document.revision) {
-      throw refuse('the session has changed since');
+      throw conflict(state.document);
     }
     const document = { ...state.document, revision: state.document.revision + 1, updatedAt: this.time() };
     this.deleted = true;
@@ -447,8 +447,11 @@ function deeperThan(value: unknown, levels: number): boolean {
 function checkGuards(document: SessionDocument, { ifRevision, ifEpoch }: Guards): void {
   const moved = ifRevision !== undefined && (document.settingsRevision > ifRevision || ifRevision > document.revision);
   if (!moved && (ifEpoch === undefined || ifEpoch === document.epoch)) return;
-  const { epoch, revision, settingsRevision, settings } = document;
-  throw new AttuneError('REVISION_CONFLICT', 'the session is not where the update expects it', {
+  throw conflict(document);
+}
+
+function conflict({ epoch, revision, settingsRevision, settings }: SessionDocument): AttuneError {
+  return new AttuneError('REVISION_CONFLICT', 'the session is not where the update expects it', {
     details: { epoch, revision, settingsRevision, settings },
   });
 }
@@ -458,10 +461,15 @@ function settingsReply(document: SessionDocument, paths: string[]) {
   return { settings, settingsRevision, updatedAt, changedPaths: paths };
 }
 
-const reply = (kind: 'committed' | 'unchanged', { epoch, revision }: SessionDocument, adds: object): Outcome => ({
+const reply = (
+  kind: 'committed' | 'unchanged',
+  { epoch, revision, updatedAt: at }: SessionDocument,
+  adds: object,
+): Outcome => ({
   kind,
   epoch,
   revision,
+  at,
   reply: { epoch, revision, duplicate: false, ...adds },
 });
 const committed = (document: SessionDocument, adds: object) => reply('committed', document, adds);

@@ -19,7 +19,9 @@ export async function answerAgain(store: SessionStore, update: Update, first: Re
   }
   const base = { epoch: first.epoch, revision: first.revision, duplicate: true };
   try {
-    const at = await store.at(update.sessionId, first.revision);
+    const found = await store.at(update.sessionId, first.revision);
+    // A later life of the session says nothing of an earlier one.
+    const at = found && lifeOf(found.now.epoch) === lifeOf(first.epoch) ? found : null;
     return { ...base, ...(await firstAnswer(store, update, first, at)) };
   } catch (error) {
     // It was committed: an error that said otherwise would be wrong.
@@ -36,7 +38,8 @@ async function firstAnswer(
   first: Remembered,
   at: AtReply | null,
 ): Promise<object> {
-  const commit = at?.commit?.epoch.split('-', 1)[0] === first.epoch.split('-', 1)[0] ? (at?.commit ?? null) : null;
+  const commit = at?.commit ?? null;
+  if (!at) return ofAnotherLife(update, first);
   switch (update.action.kind) {
     case 'open': {
       if (first.changed && commit?.event === 'session:created') return { session: asCreated(commit), created: true };
@@ -44,12 +47,12 @@ async function firstAnswer(
       return { ...(read.kind === 'state' ? { session: read.stored.state.document } : {}), created: first.changed };
     }
     case 'settings': {
-      const settings = at?.settings;
+      const { settings } = at;
       return {
         ...(settings ? { settings: settings.value } : {}),
         settingsRevision: first.changed ? first.revision : (settings?.revision ?? first.revision),
-        updatedAt: commit?.at ?? settings?.at ?? '',
-        changedPaths: first.changed ? (settings?.changedPaths ?? []) : [],
+        updatedAt: first.at,
+        ...(first.changed && !settings ? {} : { changedPaths: first.changed ? settings?.changedPaths : [] }),
       };
     }
     case 'describe': {
@@ -71,6 +74,19 @@ async function firstAnswer(
     default:
       return {};
   }
+}
+
+/** What is certain of an answer when the session was deleted since; what it held is gone. */
+function ofAnotherLife({ action }: Update, first: Remembered): object {
+  if (action.kind === 'open') return { created: first.changed };
+  if (action.kind !== 'settings') return {};
+  const settingsRevision = first.changed ? { settingsRevision: first.revision } : { changedPaths: [] };
+  return { updatedAt: first.at, ...settingsRevision };
+}
+
+/** The part of an epoch that names the life of the session; the rest names that of its Redis. */
+function lifeOf(epoch: string): string {
+  return epoch.split('-', 1)[0] ?? '';
 }
 
 function asCreated(commit: Extract<Commit, { event: 'session:created' }>): SessionDocument {

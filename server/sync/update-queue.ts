@@ -99,7 +99,6 @@ export class UpdateQueue {
       lane.bytes += bytes;
       this.updates += 1;
       this.bytes += bytes;
-      this.options.metrics.queuedUpdates.set(this.updates);
       this.wake(lane);
     });
   }
@@ -417,13 +416,13 @@ export class UpdateQueue {
     pending.settled = true;
     this.updates -= 1;
     this.bytes -= pending.bytes;
-    this.options.metrics.queuedUpdates.set(this.updates);
     this.options.metrics.queueSeconds.observe((performance.now() - pending.arrived) / 1000);
     if (this.updates === 0 && this.draining) setImmediate(() => this.drained?.());
     return true;
   }
 
   private sweep(): void {
+    this.options.metrics.queuedUpdates.set(this.updates);
     const oldest = performance.now() - QUEUE_WAIT_MAX_MS;
     for (const lane of this.lanes.values()) {
       for (;;) {
@@ -444,8 +443,8 @@ function idKey({ by, updateId }: Update): string {
 
 function remembered({ payloadHash }: Update, outcome: Outcome) {
   if (outcome.kind === 'refused') return null;
-  const { revision, epoch } = outcome;
-  return { revision, epoch, payloadHash, changed: outcome.kind === 'committed' };
+  const { revision, epoch, at } = outcome;
+  return { revision, epoch, at, payloadHash, changed: outcome.kind === 'committed' };
 }
 
 export type { Origin };

@@ -62,8 +62,8 @@ const idKey = ({ by, updateId }: Update) => `${by.userId.length}:${by.userId}${u
 /** What the queue has Redis remember of an update. */
 function memoryOf({ payloadHash }: Update, outcome: Outcome): Remembered | null {
   if (outcome.kind === 'refused') return null;
-  const { revision, epoch } = outcome;
-  return { revision, epoch, payloadHash, changed: outcome.kind === 'committed' };
+  const { revision, epoch, at } = outcome;
+  return { revision, epoch, at, payloadHash, changed: outcome.kind === 'committed' };
 }
 
 /** A node's view of one session: it plans over what it knows, and has Redis decide. */
@@ -188,8 +188,8 @@ describe('the commit script', () => {
       const { remembered } = answer as Extract<CommitReply, { kind: 'duplicate' }>;
       const { epoch } = node.state!.document;
       expect([...remembered]).to.deep.equal([
-        [1, { revision: 2, epoch, payloadHash: first.payloadHash, changed: true }],
-        [3, { revision: 2, epoch, payloadHash: idle.payloadHash, changed: false }],
+        [1, { revision: 2, epoch, payloadHash: first.payloadHash, changed: true, at: new Date(noon).toISOString() }],
+        [3, { revision: 2, epoch, payloadHash: idle.payloadHash, changed: false, at: new Date(noon).toISOString() }],
       ]);
     }
     expect(await everything()).to.deep.equal(untouched);

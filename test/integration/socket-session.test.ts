@@ -263,15 +263,28 @@ describe('sessions over Socket.IO', () => {
       }
     });
 
+    it('[C12] answers with the document where the cursor is no position at all', async () => {
+      const socket = await client();
+      const { id: sessionId, epoch } = await opened(socket);
+      for (const cursor of [
+        { epoch, revision: -1 },
+        { epoch, revision: 1.5 },
+        { epoch, revision: 2 ** 53 },
+        { epoch: 'x'.repeat(3000), revision: 1 },
+      ]) {
+        const ack = await socket.ok('session:join', { sessionId, cursor });
+        expect(ack.resumed ?? false).to.equal(false);
+        expect(ack.session.revision).to.equal(1);
+      }
+    });
+
     it('[C13] with options that are not the contract’s is refused and enters no room', async () => {
       const [socket, writer] = [await client(), await client()];
       const { id: sessionId, epoch } = await opened(writer);
       for (const more of [
         { cursor: 5 },
         { cursor: { epoch } },
-        { cursor: { epoch, revision: -1 } },
         { cursor: { epoch, revision: '1' } },
-        { cursor: { epoch, revision: 1.5 } },
         { cursor: { epoch: 7, revision: 1 } },
         { delivery: 'sometimes' },
         { body: 'half' },

@@ -432,7 +432,7 @@ describe('plan', () => {
     expect(bodiesOf(planned)[0]).to.include({ event: 'session:deleted', revision: 3, reason: 'deleted' });
     expect(planned).to.include({ deleted: true, next: null });
     refusal(planned.outcomes[1], 'SESSION_NOT_FOUND');
-    refusal(one(known, { kind: 'delete', ifDocumentRevision: 1 }).outcome, 'INVALID_REQUEST');
+    refusal(one(known, { kind: 'delete', ifDocumentRevision: 1 }).outcome, 'REVISION_CONFLICT');
     expect(one(known, { kind: 'delete', ifDocumentRevision: 2 }).outcome.kind).to.equal('committed');
   });
 

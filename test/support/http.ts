@@ -36,7 +36,9 @@ export function expectProblem(answer: Answer, codes: ErrorCode | readonly ErrorC
   else expect(answer.status, where).to.equal(status);
   if (problem.status !== undefined) expect(problem.status, 'status member').to.equal(answer.status);
   if (problem.retryAfterMs !== undefined) {
-    expect(Number(answer.headers.get('retry-after')), 'Retry-After').to.be.at.least(0);
+    // Whole seconds, rounded up: who waits for it does not come too early.
+    const seconds = String(Math.ceil(problem.retryAfterMs / 1000));
+    expect(answer.headers.get('retry-after'), `Retry-After ${where}`).to.equal(seconds);
   }
   return problem;
 }

@@ -24,6 +24,8 @@ import { joinWrites } from './joined-writes.js';
 import { RateLimit } from './rate-limit.js';
 import { invalidRequest, type ToWireError } from './reply.js';
 
+/** Socket.IO's default, which clients expect. */
+const SOCKET_PATH = '/socket.io/';
 /** How often a connection is asked for a sign of life, milliseconds; with the next one, a dead one is gone in 18 s. */
 const PING_INTERVAL_MS = 10_000;
 /** How long the sign of life may take. */
@@ -80,10 +82,12 @@ export class SocketApi implements Sink {
     this.options = options;
     this.calls = options.calls;
     options.http.on('upgrade', (request: IncomingMessage, socket: Duplex) => {
-      if (options.originAllowed(request)) return;
-      // engine.io would answer 400; it leaves a socket alone that has ended. Nobody else would close this one.
+      const isAllowed = options.originAllowed(request);
+      if (isAllowed && request.url?.startsWith(SOCKET_PATH)) return;
+      // engine.io would answer 400, or end it and wait for the peer; it leaves a socket alone that has ended.
       socket.on('error', () => undefined);
-      socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n', () => socket.destroy());
+      const status = isAllowed ? '404 Not Found' : '403 Forbidden';
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
     });
     this.io = new Server(options.http, {
       maxHttpBufferSize: REQUEST_BYTES_MAX,

@@ -64,19 +64,18 @@ export function overlay(defaults: JsonObject, given: JsonObject): JsonObject {
 
 /**
  * JSON Pointers of the values that differ. Goes into objects that are on both sides; arrays and scalars are compared whole.
- * Where the paths would be longer than CHANGED_PATHS_CHARACTERS_MAX together, objects above them stand for what is in them.
+ * Where the paths would be longer than CHANGED_PATHS_CHARACTERS_MAX together, objects above them stand for what is in them,
+ * at last the whole ('').
  * First what was added or changed, in the order of `after`, then what was removed, in the order of `before`; [] when equal.
  */
 export function changedPaths(before: JsonObject, after: JsonObject): string[] {
-  for (let levels = JSON_DEPTH_MAX; levels > 1; levels >>= 1) {
+  for (let levels = JSON_DEPTH_MAX; levels >= 1; levels >>= 1) {
     const changes: Changes = { changed: [], removed: [], room: CHANGED_PATHS_CHARACTERS_MAX };
     collectChanges(before, after, '', levels, changes);
     if (changes.room >= 0) return [...changes.changed, ...changes.removed];
   }
-  // Keys of the top level are never more than the settings themselves.
-  const changes: Changes = { changed: [], removed: [], room: Infinity };
-  collectChanges(before, after, '', 1, changes);
-  return [...changes.changed, ...changes.removed];
+  // Even the keys of the top level are too long: the whole has changed.
+  return [''];
 }
 
 /** The RFC 6902 operations that turn `before` into `after`, one for each of their `changedPaths`, in that order. */

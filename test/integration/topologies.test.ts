@@ -1,10 +1,9 @@
 // The kinds of REDIS_URL: TLS, Sentinel, Cluster. Each with real servers of its own, and one session through two sockets.
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { projectDir, startAttune, type Attune } from '../support/attune.js';

@@ -323,6 +323,22 @@ describe('settings rules', () => {
     expect(refused(target, move)).to.include({ code: 'INVALID_REQUEST', index: 1 });
   });
 
+  it('[S7] paths that would be too long give way to objects above them, at last to the whole; the delta still applies', () => {
+    const keys = (prefix: string) =>
+      Object.fromEntries(Array.from({ length: 950 }, (_, i) => [(prefix + i.toString(36)).padEnd(60, '~'), 1]));
+    const long = 'k'.repeat(30_000);
+    const members = (value: number) => Object.fromEntries(Array.from({ length: 2500 }, (_, i) => [`m${i}`, value]));
+    const cases: [JsonObject, JsonObject, string[]][] = [
+      [keys('a'), keys('b'), ['']],
+      [{ [long]: members(1), x: 1 }, { [long]: members(2), x: 2 }, [`/${long}`, '/x']],
+    ];
+    for (const [before, after, expected] of cases) {
+      const changed = changedPaths(before, after);
+      expect(changed).to.deep.equal(expected);
+      expect(applyJsonPatch(before, deltaOf(changed, before, after))).to.deep.equal({ ok: true, settings: after });
+    }
+  });
+
   it('[S7] changedPaths names the values that differ: changed and added as in the new document, then removed', () => {
     const before = {
       gone: 1,

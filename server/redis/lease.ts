@@ -10,7 +10,10 @@ import type { SessionStore, StoredState } from './session-store.js';
 
 /** How long a lock lives when its holder dies, milliseconds. */
 export const LEASE_TTL_MS = 5000;
-/** How long a lease is used before it is taken again, milliseconds: far from its end, so that no clock matters. */
+/**
+ * How long a lease is used at most before it is taken again, milliseconds: far from its end, so that no clock matters. Each
+ * is used for at least half of it, and not all for the same time: sessions that began together must not renew together.
+ */
 const LEASE_USE_MS = 4000;
 /**
  * A holder gives a lease up within a batch when another node wants it. One that has not after so long is dead, paused or
@@ -18,7 +21,7 @@ const LEASE_USE_MS = 4000;
  */
 export const LEASE_WAIT_MAX_MS = 300;
 /** How long a lease that superseded another is used, milliseconds; then the lock is tried again. */
-const SUPERSEDED_USE_MS = 1000;
+const SUPERSEDED_USE_MS = 2000;
 /** Pause between two attempts to take a lock that another node holds, milliseconds (plus as much jitter). */
 const LEASE_RETRY_MS = 4;
 /** How often a waiting node says so, milliseconds. */
@@ -77,8 +80,8 @@ export class Leases {
       const began = performance.now();
       const lock = await this.lock(sessionId);
       // Redlock can hand out a lock that has already run out: only what is left by our own clock counts.
-      if (lock instanceof Object && performance.now() - began < LEASE_USE_MS / 2) {
-        return this.fenced(sessionId, have, began + LEASE_USE_MS, lock);
+      if (lock instanceof Object && performance.now() - began < LEASE_USE_MS / 4) {
+        return this.fenced(sessionId, have, began + LEASE_USE_MS * (0.5 + Math.random() / 2), lock);
       }
       if (lock instanceof Object) this.release(lock);
       if (lock === 'lost') {

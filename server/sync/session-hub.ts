@@ -9,10 +9,10 @@ import type { CommitFeed, FeedMessage } from '../redis/commit-feed.js';
 import type { ReadReply, SessionStore } from '../redis/session-store.js';
 import { noTail, Room, type Audience, type Sink, type Tail } from './room.js';
 
-/** The check of all revisions is repeated after this plus up to half as much again, milliseconds. */
+/** A round of the check of all revisions takes this plus up to half as much again, milliseconds. */
 const CHECK_MS = 1000;
-/** Sessions checked in one go; the next follow when Redis has answered. */
-const CHECK_SESSIONS = 500;
+/** Sessions checked in one go. */
+const CHECK_SESSIONS = 16;
 /** A reader that finds its room ended tries again so often: each time is another end of the session. */
 const JOIN_ATTEMPTS_MAX = 5;
 /** Repairs after a reconnection that read from Redis at the same time. */
@@ -52,7 +52,7 @@ export class SessionHub {
     this.options = options;
     this.store = options.store;
     this.feed = options.feed(() => void this.repairAll('reconnected'));
-    this.scheduleCheck();
+    void this.checkForEver();
   }
 
   /** Lets a reader in. `enter` is called in the same turn as the reader's place in the order of commits is fixed: it
@@ -275,29 +275,35 @@ export class SessionHub {
     return reply;
   }
 
-  private scheduleCheck(): void {
-    if (this.closed) return;
-    this.checking = setTimeout(
-      () => void this.check().finally(() => this.scheduleCheck()),
-      CHECK_MS * (1 + Math.random() / 2),
-    );
-    this.checking.unref();
-  }
-
-  /** Compares every room with Redis: bounds what a lost publication can cost. */
-  private async check(): Promise<void> {
-    const rooms = [...this.rooms.values()].filter((room) => room.document !== null);
-    for (let i = 0; i < rooms.length && this.store.ready; i += CHECK_SESSIONS) {
-      const some = rooms.slice(i, i + CHECK_SESSIONS);
-      try {
-        const found = await this.store.check(some.map((room) => room.sessionId));
-        const behind = some.filter((room, at) => !room.over && differs(room.document, found[at] ?? null));
-        await this.repairSome(behind, 'check');
-      } catch (error) {
-        this.options.logger.debug({ err: error }, 'the check of revisions did not finish');
-        return;
+  /**
+   * Compares every room with Redis, round after round: bounds what a lost publication can cost. A round is spread over its
+   * time: all rooms at once would hold up the updates that come meanwhile.
+   */
+  private async checkForEver(): Promise<void> {
+    while (!this.closed) {
+      const rooms = [...this.rooms.values()].filter((room) => room.document !== null);
+      const roundMs = CHECK_MS * (1 + Math.random() / 2);
+      const slices = Math.max(1, Math.ceil(rooms.length / CHECK_SESSIONS));
+      for (let i = 0; i < slices && !this.closed; i += 1) {
+        await this.check(rooms.slice(i * CHECK_SESSIONS, (i + 1) * CHECK_SESSIONS));
+        await this.pause(roundMs / slices);
       }
     }
+  }
+
+  private async check(rooms: readonly Room[]): Promise<void> {
+    if (rooms.length === 0 || !this.store.ready) return;
+    try {
+      const found = await this.store.check(rooms.map((room) => room.sessionId));
+      const behind = rooms.filter((room, at) => !room.over && differs(room.document, found[at] ?? null));
+      await this.repairSome(behind, 'check');
+    } catch (error) {
+      this.options.logger.debug({ err: error }, 'a check of revisions did not finish');
+    }
+  }
+
+  private pause(ms: number): Promise<void> {
+    return new Promise((resolve) => (this.checking = setTimeout(resolve, ms).unref()));
   }
 
   private async repairAll(cause: string): Promise<void> {

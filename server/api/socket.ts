@@ -34,7 +34,7 @@ const PING_TIMEOUT_MS = 8_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** How often the backlog of each socket is looked at, milliseconds. */
 const BACKLOG_CHECK_MS = 500;
-/** Bytes that a socket may leave unread before it is cut. */
+/** Bytes that a socket may leave unread; one that has more at two looks is cut. */
 const BACKLOG_BYTES_MAX = 1024 * 1024;
 /** Sessions that one socket may be in at the same time. */
 const ROOMS_PER_SOCKET_MAX = 1000;
@@ -65,6 +65,8 @@ interface Connection {
   readonly moves: Map<string, Promise<unknown>>;
   /** The newest write to each session that was not answered: what this socket asks after it sees it. */
   readonly writes: Map<string, Promise<unknown>>;
+  /** It had too much unread when it was last looked at. */
+  isBehind: boolean;
 }
 
 const roomOf = (sessionId: string, audience: Audience) => `${audience} ${sessionId}`;
@@ -173,6 +175,7 @@ export class SocketApi implements Sink {
       joined: new Map(),
       moves: new Map(),
       writes: new Map(),
+      isBehind: false,
     };
     this.connections.set(socket, connection);
     metrics.sockets.set(this.connections.size);
@@ -360,8 +363,11 @@ export class SocketApi implements Sink {
 
   /** Who does not read costs nobody else: what it left unread is bounded, and then it is cut. */
   private cutSlowReaders(): void {
-    for (const socket of this.connections.keys()) {
-      if (backlogOf(socket) <= BACKLOG_BYTES_MAX) continue;
+    for (const [socket, connection] of this.connections) {
+      const wasBehind = connection.isBehind;
+      connection.isBehind = backlogOf(socket) > BACKLOG_BYTES_MAX;
+      // A burst of ours may be on its way to a reader that takes it: one that still has it unread does not.
+      if (!connection.isBehind || !wasBehind) continue;
       this.options.metrics.cut.inc();
       this.options.logger.info({ socket: socket.id }, 'a socket that does not read is cut');
       socket.conn.close(true);

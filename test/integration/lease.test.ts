@@ -68,10 +68,13 @@ describe('leases under faults', () => {
     );
   async function reached(socket: TestSocket, revision: number): Promise<void> {
     const has = ({ body }: { body: Wire }) => (body.revision ?? body.session?.revision) >= revision;
-    const state = () => (socket.raw.disconnected ? 'cut off' : `at ${JSON.stringify(socket.events.at(-1)?.body.revision)}`);
-    await until(() => socket.events.some(has), { what: `revision ${revision} at an observer` }).catch((error: Error) => {
-      throw new Error(`${error.message}: it is ${state()}`, { cause: error });
-    });
+    const state = () =>
+      socket.raw.disconnected ? 'cut off' : `at ${JSON.stringify(socket.events.at(-1)?.body.revision)}`;
+    await until(() => socket.events.some(has), { what: `revision ${revision} at an observer` }).catch(
+      (error: Error) => {
+        throw new Error(`${error.message}: it is ${state()}`, { cause: error });
+      },
+    );
   }
 
   describe('a holder that is late', () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { projectDir } from '../support/attune.js';
 
 /** A rule is a list item that begins with its id: `- [C1] what is promised`. */
-const ruleLine = /^\s*[-*] \[([A-Z]\d+)\] (\S.*)$/gm;
+const ruleLine = /^\s*[-*] \[([A-Z]{1,2}\d+)\] (\S.*)$/gm;
 /** How a test is made, and its title as far as it is text. */
 const testCall = /\bit(?:\.\w+)?\(\s*(?:(['"`])((?:\\.|(?!\1)[^\\])*)\1|(\w+))/g;
 
@@ -24,7 +24,7 @@ function titlesNamed(name: string, source: string): string[] {
   return texts.length > 0 ? texts : [name];
 }
 
-const idOf = (title: string) => /^\[([A-Z]\d+)\] /.exec(title)?.[1];
+const idOf = (title: string) => /^\[([A-Z]{1,2}\d+)\] /.exec(title)?.[1];
 
 interface Test {
   file: string;

@@ -3,8 +3,11 @@
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
+COPY client-sdk/package.json client-sdk/
+COPY docs/package.json docs/
+COPY test/react18/package.json test/react18/
 RUN npm ci --ignore-scripts
-COPY tsconfig.json ./
+COPY tsconfig.json tsconfig.base.json ./
 COPY scripts/build.mjs scripts/
 COPY client-sdk client-sdk
 COPY server server

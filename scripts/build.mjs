@@ -1,12 +1,13 @@
-// Compiles TypeScript into dist/ and puts the files beside it that are read at run time (Lua scripts, pages).
+// Compiles TypeScript into dist/, puts the files beside it that are read at run time (Lua scripts, pages), and the SDK's
+// compiled files where its package has them (client-sdk/dist).
 // Plain Node: it runs before anything of ours is compiled.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const tsc = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root], {
+const tsc = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b', root], {
   stdio: 'inherit',
 });
 if (tsc.status !== 0) process.exit(tsc.status ?? 1);
@@ -20,3 +21,7 @@ for (const file of readdirSync(join(root, 'server'), { recursive: true })) {
   mkdirSync(dirname(to), { recursive: true });
   cpSync(from, to);
 }
+
+const sdk = join(root, 'client-sdk/dist');
+rmSync(sdk, { recursive: true, force: true });
+cpSync(join(root, 'dist/client-sdk'), sdk, { recursive: true, filter: (file) => !file.endsWith('.tsbuildinfo') });

@@ -199,7 +199,7 @@ function headOf(source: string): string | undefined {
 function filesBelow(folder: string, ending: RegExp): string[] {
   return readdirSync(join(projectDir, folder), { recursive: true, encoding: 'utf8' })
     .map((name) => join(folder, name).replaceAll('\\', '/'))
-    .filter((name) => ending.test(name) && !name.includes('/fixtures/'))
+    .filter((name) => ending.test(name) && !/\/(fixtures|dist|node_modules)\//.test(name))
     .toSorted();
 }
 

@@ -37,7 +37,7 @@ const rooms: readonly Room[] = [
     rule: 'client-sdk never imports the server',
     files: /^client-sdk\//,
     imports: /^client-sdk\/(?!react\/)/,
-    packages: ['socket.io-client'],
+    packages: ['socket.io-client', '@cfworker/json-schema'],
     node: false,
   },
   {

@@ -1,0 +1,41 @@
+// What `@attune/client` exports.
+export { AttuneClient, createClient, type ClientOptions } from './client.js';
+export { ClientError, type ClientErrorCode } from './client-error.js';
+export type { ConnectionStatus } from './connection.js';
+export type { PatchOperation } from './json-change.js';
+export type { StoredWrite } from './outbox.js';
+export type { DeltaCommit, SeenCommit } from './replica.js';
+export type {
+  MessageChange,
+  NewMessage,
+  Participant,
+  PresenceChange,
+  SessionEvents,
+  SessionOptions,
+  SessionSnapshot,
+  SessionStorage,
+  SettingsChange,
+  SettingsIssue,
+  SettingsValidator,
+  Signal,
+  SyncStatus,
+  UpdateOptions,
+  UpdateResult,
+  WriteOptions,
+} from './shapes.js';
+export type { Session } from './session.js';
+export type { Link, LinkEvents, Reply, Transport } from './socket-link.js';
+export type { Json, JsonObject } from './protocol/json.js';
+export type {
+  Author,
+  ClearReply,
+  Commit,
+  Cursor,
+  DescribeReply,
+  Kind,
+  Message,
+  MessageRole,
+  MessageStatus,
+  SessionDocument,
+  SettingsVersion,
+} from './protocol/messages.js';

@@ -1,0 +1,58 @@
+// Validation of settings before anything is sent: by a JSON Schema, such as the one the server gives, or by any library
+// that speaks Standard Schema. The server decides all the same.
+import { Validator, type Schema } from '@cfworker/json-schema';
+import type { JsonObject } from './protocol/json.js';
+import type { SettingsIssue, SettingsValidator } from './shapes.js';
+
+/** The part of a Standard Schema (version 1) that is used. Only synchronous ones can be. */
+export interface StandardSchema<S> {
+  readonly '~standard': {
+    readonly validate: (value: unknown) => StandardResult<S> | Promise<StandardResult<S>>;
+  };
+}
+type StandardResult<S> =
+  | { readonly value: S; readonly issues?: undefined }
+  | {
+      readonly issues: readonly {
+        readonly message: string;
+        readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+      }[];
+    };
+
+/** A validator for `client.session(id, { validate })` of a JSON Schema, draft 2020-12. Throws where it is not one. */
+export function jsonSchema<S = JsonObject>(schema: object): SettingsValidator<S> {
+  const validator = new Validator(schema as Schema, '2020-12', false);
+  return (settings) =>
+    // The reasons are given from the inside out; those of the places that hold them say nothing more.
+    leavesOf(
+      validator.validate(settings).errors.map(({ instanceLocation, error }) => ({
+        path: instanceLocation.replace(/^#/, ''),
+        message: error,
+      })),
+    );
+}
+
+/** The same of any library that speaks Standard Schema: zod, valibot, arktype … */
+export function standardSchema<S>(schema: StandardSchema<S>): SettingsValidator<S> {
+  return (settings) => {
+    const result = schema['~standard'].validate(settings);
+    if (result instanceof Promise) throw new TypeError('a schema that validates asynchronously cannot be used here');
+    return (result.issues ?? []).map(({ path, message }) => ({
+      path: (path ?? []).map((key) => `/${tokenOf(typeof key === 'object' ? key.key : key)}`).join(''),
+      message,
+    }));
+  };
+}
+
+/** The settings schema that a server has in force. Rejects where it cannot be had. */
+export async function fetchSettingsSchema(url = ''): Promise<object> {
+  const response = await fetch(`${url.replace(/\/$/, '')}/v1/settings-schema`);
+  if (!response.ok) throw new Error(`the server answered ${response.status} to a request for its settings schema`);
+  return (await response.json()) as object;
+}
+
+function leavesOf(issues: SettingsIssue[]): SettingsIssue[] {
+  return issues.filter(({ path }) => !issues.some((other) => other.path.startsWith(`${path}/`)));
+}
+
+const tokenOf = (key: PropertyKey) => String(key).replaceAll('~', '~0').replaceAll('/', '~1');

@@ -1,0 +1,100 @@
+// Keeps a session's unanswered writes, and what was confirmed last, in the browser's localStorage: a reload loses nothing.
+import type { StoredWrite } from './outbox.js';
+import type { SessionDocument } from './protocol/messages.js';
+import type { SessionStorage } from './shapes.js';
+
+/** Pause between two times that the confirmed document is written, milliseconds; updates are written at once. */
+const DOCUMENT_EVERY_MS = 500;
+
+export interface LocalStorageOptions {
+  /**
+   * First part of every key, default `attune`. Whoever uses the browser next sends what is left under the same key: put
+   * the user's id into it where several share one.
+   */
+  key?: string;
+  /** Default: the page's `localStorage`. */
+  storage?: Pick<Storage, 'getItem' | 'setItem' | 'removeItem' | 'key' | 'length'>;
+}
+
+/**
+ * For `createClient({ storage })`. Tabs of one origin may share it: an update that two of them send is one update, for its
+ * id is the same. Where the storage is full or forbidden, updates are kept in memory alone.
+ */
+export function localStorageOutbox(options: LocalStorageOptions = {}): SessionStorage {
+  const { key = 'attune', storage = localStorage } = options;
+  const stored = new Map<string, Map<string, StoredWrite['sentAt']>>();
+  const documents = new Map<string, SessionDocument>();
+  let writing: ReturnType<typeof setTimeout> | undefined;
+  const prefixOf = (sessionId: string) => `${key}:${sessionId}:`;
+
+  const writeDocuments = () => {
+    clearTimeout(writing);
+    writing = undefined;
+    for (const [sessionId, document] of documents) put(storage, `${prefixOf(sessionId)}document`, document);
+    documents.clear();
+  };
+  globalThis.addEventListener?.('pagehide', writeDocuments);
+
+  return {
+    load(sessionId) {
+      const prefix = prefixOf(sessionId);
+      const writes: { at: string; write: StoredWrite }[] = [];
+      for (let index = 0; index < storage.length; index += 1) {
+        const name = storage.key(index);
+        if (!name?.startsWith(`${prefix}write:`)) continue;
+        const entry = get(storage, name) as { at: string; write: StoredWrite } | null;
+        if (entry) writes.push(entry);
+      }
+      writes.sort((a, b) => (a.at < b.at ? -1 : 1));
+      stored.set(sessionId, new Map(writes.map(({ write }) => [write.updateId, write.sentAt])));
+      return {
+        writes: writes.map(({ write }) => write),
+        document: get(storage, `${prefix}document`) as SessionDocument | null,
+      };
+    },
+
+    save(sessionId, writes, document) {
+      const prefix = prefixOf(sessionId);
+      const known = stored.get(sessionId) ?? new Map<string, StoredWrite['sentAt']>();
+      const now = new Map(writes.map(({ updateId, sentAt }) => [updateId, sentAt]));
+      for (const id of known.keys()) if (!now.has(id)) remove(storage, `${prefix}write:${id}`);
+      for (const { updateId, event, request, sentAt } of writes) {
+        if (known.has(updateId) && known.get(updateId) === sentAt) continue;
+        const name = `${prefix}write:${updateId}`;
+        const before = get(storage, name) as { at: string } | null;
+        put(storage, name, { at: before?.at ?? nextPlace(), write: { updateId, event, request, sentAt } });
+      }
+      stored.set(sessionId, now);
+      if (document) documents.set(sessionId, document);
+      if (documents.size > 0) writing ??= setTimeout(writeDocuments, DOCUMENT_EVERY_MS);
+    },
+  };
+}
+
+let places = 0;
+/** Sorts as text in the order in which it was asked for, and after what an earlier page left. */
+const nextPlace = () => `${Date.now().toString(36).padStart(9, '0')}.${(places += 1).toString(36).padStart(6, '0')}`;
+
+function get(storage: Pick<Storage, 'getItem'>, name: string): unknown {
+  try {
+    return JSON.parse(storage.getItem(name) ?? 'null');
+  } catch {
+    return null;
+  }
+}
+
+function put(storage: Pick<Storage, 'setItem'>, name: string, value: unknown): void {
+  try {
+    storage.setItem(name, JSON.stringify(value));
+  } catch {
+    // Full, or forbidden: it stays in memory.
+  }
+}
+
+function remove(storage: Pick<Storage, 'removeItem'>, name: string): void {
+  try {
+    storage.removeItem(name);
+  } catch {
+    // Forbidden: it was never written.
+  }
+}

@@ -7,28 +7,27 @@ export type ClientErrorCode = ErrorCode | 'ABORTED' | 'CLOSED' | 'OFFLINE' | 'QU
 
 /** An error with what the caller may do after it. */
 export class ClientError extends Error {
-  override readonly name = 'ClientError';
   /** One of the contract's codes, or one of the client's own. */
-  readonly code: ClientErrorCode;
+  declare readonly code: ClientErrorCode;
   /** What the caller may do. */
-  readonly retry: Retry;
+  declare readonly retry: Retry;
   /** Whether the write happened; `not-committed` is said only when it is certain. */
-  readonly outcome: Outcome;
+  declare readonly outcome: Outcome;
   /** Names the answer in the server's log, where it came from there. */
-  readonly requestId: string | undefined;
+  declare readonly requestId?: string;
   /** Milliseconds to wait before trying again. */
-  readonly retryAfterMs: number | undefined;
+  declare readonly retryAfterMs?: number;
   /** More, as the contract has it for the code: `issues`, `settings`, `updateId` … */
-  readonly details: Record<string, unknown>;
+  declare readonly details?: Record<string, unknown>;
 
   constructor(code: ClientErrorCode, message: string, from: Partial<WireError> = {}) {
     super(message);
-    this.code = code;
-    this.retry = from.retry ?? 'never';
-    this.outcome = from.outcome ?? 'not-committed';
-    this.requestId = from.requestId;
-    this.retryAfterMs = from.retryAfterMs;
-    this.details = from.details ?? {};
+    Object.assign(this, { retry: 'never', outcome: 'not-committed' }, from, { name: 'ClientError', code });
+  }
+
+  /** Whether the same call may succeed later, or with another token. */
+  get isTemporary(): boolean {
+    return this.retry !== 'never' && this.retry !== 'after-refresh';
   }
 }
 

@@ -1,15 +1,16 @@
 // The client: one connection and the sessions that are used over it.
 import { ClientError } from './client-error.js';
-import { Connection, type ConnectionStatus } from './connection.js';
-import { Listeners } from './listeners.js';
+import { createConnection, type ConnectionStatus } from './connection.js';
+import { createListeners } from './listeners.js';
 import type { JsonObject } from './protocol/json.js';
 import type { Kind } from './protocol/messages.js';
 import { PROTOCOL_VERSION } from './protocol/version.js';
 import { randomId } from './random-id.js';
-import { Session } from './session.js';
-import type { SessionOptions, SessionStorage } from './shapes.js';
+import { createSession, type OwnedSession } from './session.js';
+import type { Session, SessionOptions, SessionStorage } from './shapes.js';
 import { socketLink, type Transport } from './socket-link.js';
 
+/** What a client is made of; all optional. */
 export interface ClientOptions {
   /** Address of the server; default: where the page came from. */
   url?: string;
@@ -26,87 +27,70 @@ export interface ClientOptions {
 }
 
 /** One user of a server. Nothing is sent before a session is used, or `connect` called. */
-export class AttuneClient {
+export interface AttuneClient {
   readonly clientId: string;
-  private readonly connection: Connection;
-  private readonly sessions = new Map<string, Session<never>>();
-  private readonly events = new Listeners<{ status: ConnectionStatus }>();
-  private readonly storage: SessionStorage | undefined;
-
-  /** Made by {@link createClient}. */
-  constructor(options: ClientOptions) {
-    this.clientId = options.clientId ?? randomId();
-    this.storage = options.storage;
-    this.connection = new Connection({
-      url: options.url ?? '',
-      transport: options.transport ?? socketLink,
-      identity: { clientId: this.clientId, kind: options.kind ?? 'tab', protocol: PROTOCOL_VERSION },
-      getToken: options.getToken,
-      now: Date.now,
-      statusChanged: (status) => this.statusChanged(status),
-      received: (event, body) => this.sessions.get((body as { sessionId: string }).sessionId)?.receive(event, body),
-    });
-  }
-
   /** Where the connection is. */
-  get status(): ConnectionStatus {
-    return this.connection.status;
-  }
-
+  readonly status: ConnectionStatus;
   /** Why the connection stopped for good; null where it did not. */
-  get error(): ClientError | null {
-    return this.connection.error;
-  }
-
+  readonly error: ClientError | null;
   /**
    * A handle of a session: the same one for everybody who asks for this id, until all have left. Each call is ended by
    * its `leave()`. The first one's options hold.
    */
-  session<S = JsonObject>(id: string, options: SessionOptions<S> = {}): Session<S> {
-    return this.peek(id, options).retain();
-  }
-
-  /** As {@link session} without counting: the handle lives while somebody subscribes. For hooks, which ask while they render. */
-  peek<S = JsonObject>(id: string, options: SessionOptions<S> = {}): Session<S> {
-    const known = this.sessions.get(id) as Session<S> | undefined;
-    if (known) return known;
-    const session: Session<S> = new Session(id, options, {
-      connection: this.connection,
-      storage: this.storage,
-      now: Date.now,
-      ended: () => this.sessions.get(id) === (session as unknown) && this.sessions.delete(id),
-    });
-    this.sessions.set(id, session as unknown as Session<never>);
-    return session;
-  }
-
+  session<S = JsonObject>(id: string, options?: SessionOptions<S>): Session<S>;
+  /** As `session` without counting: the handle lives while somebody subscribes. For hooks, which ask while they render. */
+  peek<S = JsonObject>(id: string, options?: SessionOptions<S>): Session<S>;
   /** Calls the listener with each new status, until the result is called. */
-  on(event: 'status', listener: (status: ConnectionStatus) => void): () => void {
-    return this.events.add(event, listener);
-  }
-
+  on(event: 'status', listener: (status: ConnectionStatus) => void): () => void;
   /** Connects: before anything needs it, or again after `disconnect()` or an error that stopped it. */
-  connect(): void {
-    this.connection.start();
-  }
-
+  connect(): void;
   /** Goes offline until `connect()`. Updates made meanwhile are kept. */
-  disconnect(): void {
-    this.connection.stop();
-  }
-
-  /** Leaves everything. What was not answered fails; with a storage it is sent by the next client. */
-  close(): void {
-    this.connection.stop();
-    for (const session of this.sessions.values()) session.end(new ClientError('CLOSED', 'the client was closed'));
-    this.sessions.clear();
-  }
-
-  private statusChanged(status: ConnectionStatus): void {
-    for (const session of this.sessions.values()) session.statusChanged(status);
-    this.events.tell('status', status);
-  }
+  disconnect(): void;
+  /** Leaves everything. What was not answered fails; with a storage the next client sends it. */
+  close(): void;
 }
 
 /** Makes a client. It does nothing until it is used. */
-export const createClient = (options: ClientOptions = {}): AttuneClient => new AttuneClient(options);
+export function createClient(options: ClientOptions = {}): AttuneClient {
+  const { url = '', clientId = randomId(), kind, transport = socketLink, storage, getToken } = options;
+  const sessions = new Map<string, OwnedSession<never>>();
+  const events = createListeners<{ status: ConnectionStatus }>();
+  const connection = createConnection({
+    url,
+    transport,
+    identity: { clientId, kind, protocol: PROTOCOL_VERSION },
+    getToken,
+    statusChanged(status) {
+      for (const session of sessions.values()) session.statusChanged(status);
+      events.tell('status', status);
+    },
+    received: (event, body) => sessions.get((body as { sessionId: string }).sessionId)?.receive(event, body),
+  });
+
+  const owned = <S>(id: string, sessionOptions: SessionOptions<S> = {}): OwnedSession<S> => {
+    const known = sessions.get(id) as unknown as OwnedSession<S> | undefined;
+    if (known) return known;
+    const session = createSession(id, sessionOptions, { connection, storage, ended: () => sessions.delete(id) });
+    sessions.set(id, session as unknown as OwnedSession<never>);
+    return session;
+  };
+
+  return {
+    clientId,
+    get status() {
+      return connection.status;
+    },
+    get error() {
+      return connection.error;
+    },
+    session: (id, sessionOptions) => owned(id, sessionOptions).retain(),
+    peek: (id, sessionOptions) => owned(id, sessionOptions).handle,
+    on: events.add,
+    connect: connection.start,
+    disconnect: () => connection.stop(),
+    close() {
+      connection.stop();
+      for (const session of sessions.values()) session.end(new ClientError('CLOSED', 'closed'));
+    },
+  };
+}

@@ -1,21 +1,21 @@
 // What `@attune/client` exports.
-export { AttuneClient, createClient, type ClientOptions } from './client.js';
+export { createClient, type AttuneClient, type ClientOptions } from './client.js';
 export { ClientError, type ClientErrorCode } from './client-error.js';
 export type { ConnectionStatus } from './connection.js';
 export type { PatchOperation } from './json-change.js';
 export type { StoredWrite } from './outbox.js';
-export type { DeltaCommit, SeenCommit } from './replica.js';
+export type { Confirmed, DeltaCommit, MessageCommit, SeenCommit } from './replica.js';
 export type {
   MessageChange,
   NewMessage,
   Participant,
   PresenceChange,
+  Session,
   SessionEvents,
   SessionOptions,
   SessionSnapshot,
   SessionStorage,
   SettingsChange,
-  SettingsIssue,
   SettingsValidator,
   Signal,
   SyncStatus,
@@ -23,7 +23,6 @@ export type {
   UpdateResult,
   WriteOptions,
 } from './shapes.js';
-export type { Session } from './session.js';
 export type { Link, LinkEvents, Reply, Transport } from './socket-link.js';
 export type { Json, JsonObject } from './protocol/json.js';
 export type {

@@ -11,16 +11,7 @@ export type PatchOperation =
 const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Whether two JSON values are equal; the order of members does not count. */
-export function isEqual(a: Json | undefined, b: Json | undefined): boolean {
-  if (Object.is(a, b)) return true;
-  if (Array.isArray(a)) {
-    return Array.isArray(b) && a.length === b.length && a.every((item, index) => isEqual(item, b[index]));
-  }
-  if (!isObject(a) || !isObject(b)) return a === b;
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && isEqual(a[key], b[key]));
-}
+// A key that every object inherits gives a function, or a prototype, whose copy is empty: neither is taken for a value.
 
 /** RFC 7396: the target with the merge patch applied. */
 export function applyMerge(target: Json | undefined, merge: Json): Json {
@@ -28,55 +19,48 @@ export function applyMerge(target: Json | undefined, merge: Json): Json {
   const merged: JsonObject = isObject(target) ? { ...target } : {};
   for (const [key, value] of Object.entries(merge)) {
     if (value === null) delete merged[key];
-    else merged[key] = applyMerge(Object.hasOwn(merged, key) ? merged[key] : undefined, value);
+    else merged[key] = applyMerge(merged[key], value);
   }
   return merged;
 }
 
-/** RFC 6902: the document after all operations. Throws where one of them does not apply; the document is never changed. */
-export function applyPatch(document: Json, operations: readonly PatchOperation[]): Json {
-  return operations.reduce((value, operation) => {
-    const path = tokensOf(operation.path);
-    switch (operation.op) {
-      case 'add':
-      case 'replace':
-        return place(value, path, operation.value, operation.op === 'add');
-      case 'remove':
-        return remove(value, path);
-      case 'test':
-        if (!isEqual(read(value, path), operation.value)) throw new Error(`${operation.path} is another value`);
-        return value;
-      case 'move':
-      case 'copy': {
-        const from = tokensOf(operation.from);
-        return place(operation.op === 'move' ? remove(value, from) : value, path, read(value, from), true);
-      }
-    }
-  }, document);
-}
-
 /**
- * The merge patch that turns `before` into `after`; undefined where none does, because a member became null or the two
- * are not objects. Members that did not change are not in it.
+ * The merge patch that turns `before` into `after`; undefined where none does, because something became null. Members that
+ * did not change are not in it.
  */
-export function mergeBetween(before: Json | undefined, after: Json): JsonObject | undefined {
-  if (!isObject(before) || !isObject(after)) return undefined;
+export function mergeBetween(before: JsonObject, after: JsonObject): JsonObject | undefined {
   const merge: JsonObject = {};
   for (const key of Object.keys(before)) if (!Object.hasOwn(after, key)) merge[key] = null;
   for (const [key, value] of Object.entries(after)) {
-    const old = Object.hasOwn(before, key) ? before[key] : undefined;
-    if (isEqual(old, value)) continue;
-    const change =
-      isObject(value) && isObject(old) ? mergeBetween(old, value) : removesInMerge(value) ? undefined : value;
-    if (change === undefined) return undefined;
+    const old = before[key];
+    const text = JSON.stringify(value);
+    // Members in another order are sent though nothing changed: that does no harm.
+    if (text === JSON.stringify(old)) continue;
+    const change = isObject(value) && isObject(old) ? mergeBetween(old, value) : value;
+    // Conservative: a text that looks like a member that is null counts as one.
+    if (change === undefined || (change === value && /^null$|:null/.test(text))) return undefined;
     merge[key] = change;
   }
   return merge;
 }
 
-/** Whether a merge patch would take the value, or a part of it, for a removal. */
-function removesInMerge(value: Json): boolean {
-  return value === null || (isObject(value) && Object.values(value).some(removesInMerge));
+/**
+ * RFC 6902: the document after all operations, which is never changed itself; undefined where one of them does not apply.
+ * It is no judge: what it takes and the server refuses (a `test` that fails, a member of a text) is shown until then.
+ */
+export function applyPatch(document: Json, operations: readonly PatchOperation[]): Json | undefined {
+  try {
+    return operations.reduce((value, operation) => {
+      const { op, path, from, value: given } = operation as Partial<Record<string, string>> & { path: string };
+      if (op === 'test') return value;
+      const source = from === undefined ? undefined : tokensOf(from);
+      const moved = source ? source.reduce(memberOf, value) : (given as Json);
+      const rest = source && op === 'move' ? edit(value, source) : value;
+      return edit(rest, tokensOf(path), moved, op !== 'replace' && op !== 'remove');
+    }, document);
+  } catch {
+    return undefined;
+  }
 }
 
 const tokensOf = (pointer: string): string[] =>
@@ -85,50 +69,23 @@ const tokensOf = (pointer: string): string[] =>
     .slice(1)
     .map((token) => token.replaceAll('~1', '/').replaceAll('~0', '~'));
 
-function read(value: Json | undefined, path: readonly string[]): Json {
-  for (const token of path) {
-    const holder: unknown = value;
-    if (typeof holder !== 'object' || holder === null || !Object.hasOwn(holder, token)) throw noValue(path);
-    value = (holder as JsonObject)[token];
-  }
-  return value as Json;
+function memberOf(holder: Json, token: string): Json {
+  const member = (holder as JsonObject)[token];
+  if (member === undefined) throw new Error(token);
+  return member;
 }
 
-/** A copy of the path down to the holder of its last token, which `change` is given. */
-function edit(
-  value: Json,
-  path: readonly string[],
-  change: (holder: JsonObject | Json[], token: string) => void,
-): Json {
-  const [token = '', ...rest] = path;
-  if (!isObject(value) && !Array.isArray(value)) throw noValue(path);
-  const copy = Array.isArray(value) ? [...value] : { ...value };
-  if (rest.length === 0) change(copy, token);
-  else (copy as JsonObject)[token] = edit(read(copy, [token]), rest, change);
+/** A copy with another value at the path, or without the one there is; only with `isNew` may there be none yet. */
+function edit(value: Json, [token, ...rest]: string[], replacement?: Json, isNew?: boolean): Json {
+  if (token === undefined) return replacement!;
+  const copy = (Array.isArray(value) ? [...value] : { ...(value as JsonObject) }) as JsonObject;
+  if (rest.length) copy[token] = edit(memberOf(copy, token), rest, replacement, isNew);
+  else {
+    if (!isNew) memberOf(copy, token);
+    const items = replacement === undefined ? [] : [replacement];
+    if (Array.isArray(copy)) copy.splice(token === '-' ? copy.length : Number(token), isNew ? 0 : 1, ...items);
+    else if (replacement !== undefined) copy[token] = replacement;
+    else delete copy[token];
+  }
   return copy;
 }
-
-function place(document: Json, path: readonly string[], value: Json, isNew: boolean): Json {
-  if (path.length === 0) return value;
-  return edit(document, path, (holder, token) => {
-    if (!isNew) read(holder, [token]);
-    if (isNew && Array.isArray(holder)) holder.splice(token === '-' ? holder.length : indexOf(holder, token), 0, value);
-    else (holder as JsonObject)[token] = value;
-  });
-}
-
-function remove(document: Json, path: readonly string[]): Json {
-  return edit(document, path, (holder, token) => {
-    read(holder, [token]);
-    if (Array.isArray(holder)) holder.splice(Number(token), 1);
-    else delete holder[token];
-  });
-}
-
-function indexOf(list: Json[], token: string): number {
-  const index = Number(token);
-  if (!/^\d+$/.test(token) || index > list.length) throw noValue([token]);
-  return index;
-}
-
-const noValue = (path: readonly string[]) => new Error(`there is no value at /${path.join('/')}`);

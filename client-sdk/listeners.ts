@@ -1,39 +1,31 @@
-// Who listens to what: the typed events of a client or a session.
-
-/** Calls a listener; one that throws does not keep others from hearing. */
-function call<A extends unknown[]>(listener: (...args: A) => void, ...args: A): void {
-  try {
-    listener(...args);
-  } catch (error) {
-    // Reported as any error that nobody catches, and not to whoever happened to cause the event.
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
-}
+// Who listens to what: the typed events of a client, a session, a list.
 
 /** Listeners by the name of an event. */
-export class Listeners<Events extends Record<keyof Events, unknown>> {
-  private readonly all = new Map<keyof Events, Set<(body: never) => void>>();
+export interface Listeners<Events> {
+  /** Adds a listener, also one that is there already; the result takes it away again. */
+  add: <E extends keyof Events>(event: E, listener: (body: Events[E]) => void) => () => void;
+  /** Tells all who listen. One that throws keeps no other from hearing: its error is reported as one that nobody caught. */
+  tell: <E extends keyof Events>(event: E, body?: Events[E]) => void;
+}
 
-  /** Adds a listener; the result takes it away again. */
-  add<E extends keyof Events>(event: E, listener: (body: Events[E]) => void): () => void {
-    // A function of its own, so that the same listener may be added twice.
-    const entry = (body: Events[E]) => listener(body);
-    const those = this.all.get(event) ?? new Set();
-    this.all.set(event, those.add(entry));
-    return () => void those.delete(entry);
-  }
-
-  /** Tells all who listen now. */
-  tell<E extends keyof Events>(event: E, body: Events[E]): void {
-    for (const listener of this.all.get(event) ?? []) call(listener as (body: Events[E]) => void, body);
-  }
-
-  /** How many listen to any of them. */
-  get size(): number {
-    let size = 0;
-    for (const those of this.all.values()) size += those.size;
-    return size;
-  }
+/** Without any listener yet. */
+export function createListeners<Events>(): Listeners<Events> {
+  const all: { [E in keyof Events]?: Set<(body: Events[E]) => void> } = {};
+  return {
+    add(event, listener) {
+      const entry = (body: Events[typeof event]) => listener(body);
+      const those = (all[event] ??= new Set());
+      those.add(entry);
+      return () => void those.delete(entry);
+    },
+    tell(event, body) {
+      for (const listener of all[event] ?? []) {
+        try {
+          listener(body!);
+        } catch (error) {
+          void Promise.reject(error as Error);
+        }
+      }
+    },
+  };
 }

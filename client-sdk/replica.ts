@@ -1,8 +1,8 @@
 // The replica: one session's confirmed state plus this client's own updates that are not confirmed, as a pure state
 // machine. It sends nothing, waits for nothing and never changes a state it was given.
 import { applyMerge, applyPatch, type PatchOperation } from './json-change.js';
-import type { Json, JsonObject } from './protocol/json.js';
-import type { Commit, SessionDocument, SettingsRequest } from './protocol/messages.js';
+import type { JsonObject } from './protocol/json.js';
+import type { Commit, Cursor } from './protocol/messages.js';
 
 /** A settings commit as a reader of deltas is given it; `settings` in place of `delta` where commits were conflated. */
 export type DeltaCommit = Omit<Extract<Commit, { event: 'settings:updated' }>, 'settings' | 'request'> & {
@@ -12,12 +12,26 @@ export type DeltaCommit = Omit<Extract<Commit, { event: 'settings:updated' }>, '
 };
 /** A commit in any form that a reader may be given it. */
 export type SeenCommit = Commit | DeltaCommit;
-
 /** A commit that changes the messages. */
 export type MessageCommit = Extract<SeenCommit, { event: `message:${string}` | 'session:cleared' }>;
 
-export function isMessageCommit(commit: SeenCommit): commit is MessageCommit {
-  return commit.event.startsWith('message:') || commit.event === 'session:cleared';
+/** Whether a commit changes the messages. */
+export const isMessageCommit = (commit: SeenCommit): commit is MessageCommit => /^message|cleared$/.test(commit.event);
+
+/** What is kept of the session's document: what commits change of it, but for the messages. */
+export interface Confirmed extends Cursor {
+  readonly settingsRevision: number;
+  readonly settings: JsonObject;
+  readonly title?: string | undefined;
+  readonly metadata?: JsonObject | undefined;
+}
+
+/** An update of the settings as it is sent: one of these, or none of them. */
+export interface SettingsRequest {
+  replace?: JsonObject;
+  merge?: JsonObject;
+  patch?: PatchOperation[];
+  toRevision?: number;
 }
 
 /** An own update of the settings that is not confirmed. */
@@ -25,13 +39,13 @@ export interface PendingUpdate {
   readonly updateId: string;
   readonly request: SettingsRequest;
   /** Where it was committed: acknowledged, though the commit itself was not seen yet. */
-  readonly at?: { readonly epoch: string; readonly revision: number };
+  readonly at?: Cursor;
 }
 
 /** A state; what the user sees is {@link viewOf}. */
 export interface Replica {
   /** As the server had it at its cursor; null until the first snapshot, and after a deletion. */
-  readonly confirmed: SessionDocument | null;
+  readonly confirmed: Confirmed | null;
   /** In the order in which they were made. */
   readonly pending: readonly PendingUpdate[];
 }
@@ -39,16 +53,16 @@ export interface Replica {
 /** What may happen to a replica. */
 export type ReplicaEvent =
   | { type: 'updated'; update: PendingUpdate }
-  | { type: 'acknowledged'; updateId: string; epoch: string; revision: number }
+  | { type: 'acknowledged'; updateId: string; at: Cursor }
   | { type: 'refused'; updateId: string }
   | { type: 'commit'; commit: SeenCommit }
-  | { type: 'snapshot'; session: SessionDocument };
+  | { type: 'snapshot'; session: Confirmed };
 
 /** Where every replica begins. */
 export const emptyReplica: Replica = { confirmed: null, pending: [] };
 
 /**
- * The state after an event; the same reference where it changes nothing (a commit seen before, an update not known).
+ * The state after an event; the same reference for a commit that was seen before.
  * Null where the state cannot follow: a commit is missing in between, or belongs to another epoch. A snapshot mends that.
  */
 export function reduce(replica: Replica, event: ReplicaEvent): Replica | null {
@@ -57,107 +71,66 @@ export function reduce(replica: Replica, event: ReplicaEvent): Replica | null {
     case 'updated':
       return { confirmed, pending: [...pending, event.update] };
     case 'refused':
-      return without(replica, (update) => update.updateId === event.updateId);
-    case 'acknowledged': {
-      const { updateId, epoch, revision } = event;
-      // Its commit was seen, or a newer state: it is in what is confirmed. Otherwise it stays in the view until then.
-      if (confirmed?.epoch === epoch && confirmed.revision >= revision) {
-        return without(replica, (update) => update.updateId === updateId);
-      }
-      const at = { epoch, revision };
-      if (!pending.some((update) => update.updateId === updateId)) return replica;
-      return {
-        confirmed,
-        pending: pending.map((update) => (update.updateId === updateId ? { ...update, at } : update)),
-      };
-    }
+      return keeping(replica, ({ updateId }) => updateId !== event.updateId);
+    case 'acknowledged':
+      return keeping(
+        {
+          confirmed,
+          pending: pending.map((update) => (update.updateId === event.updateId ? { ...update, at: event.at } : update)),
+        },
+        // What is confirmed holds it, or it stays in the view until that does.
+        ({ at }) => !isIn(confirmed, at),
+      );
     case 'snapshot':
-      return settle(replica, event.session);
-    case 'commit':
-      return follow(replica, event.commit);
+      // Positions of two epochs do not compare: an update acknowledged in an earlier one is in the snapshot, or was lost,
+      // which the new epoch tells.
+      return keeping(
+        { confirmed: event.session, pending },
+        ({ at }) => !at || (at.epoch === event.session.epoch && !isIn(event.session, at)),
+      );
+    case 'commit': {
+      const { commit } = event;
+      if (isIn(confirmed, commit)) return replica;
+      const next = confirmed && following(confirmed, commit);
+      return (
+        next &&
+        keeping({ confirmed: next, pending }, ({ updateId, at }) => updateId !== commit.updateId && !isIn(next, at))
+      );
+    }
   }
 }
+
+const isIn = (confirmed: Cursor | null, at: Cursor | undefined): boolean =>
+  at !== undefined && confirmed?.epoch === at.epoch && confirmed.revision >= at.revision;
+
+const keeping = (replica: Replica, keeps: (update: PendingUpdate) => boolean): Replica => ({
+  confirmed: replica.confirmed,
+  pending: replica.pending.filter(keeps),
+});
 
 /** The settings that the user sees: what is confirmed with the own updates on top; undefined until something is known. */
 export function viewOf({ confirmed, pending }: Replica): JsonObject | undefined {
-  let view = confirmed?.settings;
-  if (view === undefined) return undefined;
-  for (const { request } of pending) view = applied(view, request);
-  return view;
+  return confirmed ? pending.reduce((view, { request }) => applied(view, request), confirmed.settings) : undefined;
 }
 
-/** The settings with a request applied. One that does not apply shows nothing: the server will refuse it. */
+/** The settings with a request applied. One that does not apply shows nothing: the server will refuse it. What a version to
+ * be restored held, only the server knows. */
 export function applied(settings: JsonObject, request: SettingsRequest): JsonObject {
-  if ('replace' in request) return request.replace;
-  if ('merge' in request) return applyMerge(settings, request.merge) as JsonObject;
-  // What a restored version held, only the server knows.
-  if ('restore' in request) return settings;
-  try {
-    return applyPatch(settings, request.patch as PatchOperation[]) as JsonObject;
-  } catch {
-    return settings;
-  }
+  const { replace, merge, patch } = request;
+  return (replace ??
+    (merge ? applyMerge(settings, merge) : patch && applyPatch(settings, patch)) ??
+    settings) as JsonObject;
 }
 
-function follow(replica: Replica, commit: SeenCommit): Replica | null {
-  const { confirmed } = replica;
-  if (!confirmed || commit.epoch !== confirmed.epoch) return null;
-  if (commit.revision <= confirmed.revision) return replica;
-  if (commit.event === 'session:deleted') return { ...replica, confirmed: null };
-  const isNext = commit.revision === confirmed.revision + 1;
+/** What is confirmed after a commit; null where it does not follow. */
+function following(before: Confirmed, commit: SeenCommit): Confirmed | null {
+  const { epoch, revision, event } = commit;
+  const { settings: whole, delta, from } = commit as Partial<DeltaCommit>;
   // With `latest` several settings commits arrive as the newest of them, with the whole settings.
-  if (!isNext && !(commit.event === 'settings:updated' && commit.settings)) return null;
-  const next = documentAfter(confirmed, commit);
-  if (!next) return null;
-  return settle(
-    without(replica, (update) => update.updateId === commit.updateId),
-    next,
-  );
-}
-
-/** The document after a commit that follows it; null where a delta belongs to other settings. */
-function documentAfter(document: SessionDocument, commit: SeenCommit): SessionDocument | null {
-  const { epoch, revision, at: updatedAt, by: updatedBy } = commit;
-  const next: SessionDocument = { ...document, epoch, revision, updatedAt, updatedBy };
-  switch (commit.event) {
-    case 'settings:updated':
-      next.settingsRevision = commit.settingsRevision;
-      if (commit.settings) next.settings = commit.settings;
-      else {
-        const { from, delta } = commit as DeltaCommit;
-        if (from !== document.settingsRevision || !delta) return null;
-        next.settings = applyPatch(document.settings as Json, delta) as JsonObject;
-      }
-      return next;
-    case 'session:described':
-      delete next.title;
-      delete next.metadata;
-      if (commit.title !== undefined) next.title = commit.title;
-      if (commit.metadata !== undefined) next.metadata = commit.metadata;
-      return next;
-    case 'session:cleared':
-      return { ...next, messagesRevision: revision, messageCount: 0 };
-    case 'message:added':
-      return { ...next, messagesRevision: revision, messageCount: document.messageCount + 1 };
-    case 'message:deleted':
-      return { ...next, messagesRevision: revision, messageCount: document.messageCount - 1 };
-    case 'message:updated':
-      return { ...next, messagesRevision: revision };
-    default:
-      return next;
-  }
-}
-
-/** With this document confirmed: the updates that are in it are pending no more. */
-function settle(replica: Replica, confirmed: SessionDocument): Replica {
-  // Positions of two epochs do not compare: an update acknowledged in an earlier one is in the document, or was lost
-  // with it, which the new epoch tells.
-  return without({ confirmed, pending: replica.pending }, ({ at }) => {
-    return at !== undefined && (at.epoch !== confirmed.epoch || at.revision <= confirmed.revision);
-  });
-}
-
-function without(replica: Replica, isOver: (update: PendingUpdate) => boolean): Replica {
-  if (!replica.pending.some(isOver)) return replica;
-  return { confirmed: replica.confirmed, pending: replica.pending.filter((update) => !isOver(update)) };
+  if (epoch !== before.epoch || (revision !== before.revision + 1 && !whole)) return null;
+  if (event === 'session:described') return { ...before, revision, title: commit.title, metadata: commit.metadata };
+  if (event !== 'settings:updated') return { ...before, revision };
+  const settings = whole ?? (from === before.settingsRevision && delta && applyPatch(before.settings, delta));
+  if (!settings) return null;
+  return { ...before, revision, settings: settings as JsonObject, settingsRevision: commit.settingsRevision };
 }

@@ -2,7 +2,14 @@
 // that speaks Standard Schema. The server decides all the same.
 import { Validator, type Schema } from '@cfworker/json-schema';
 import type { JsonObject } from './protocol/json.js';
-import type { SettingsIssue, SettingsValidator } from './shapes.js';
+import { ClientError } from './client-error.js';
+import type { SettingsValidator } from './shapes.js';
+
+/** What is wrong with one value: its JSON Pointer, and a sentence. */
+export interface SettingsIssue {
+  path: string;
+  message: string;
+}
 
 /** The part of a Standard Schema (version 1) that is used. Only synchronous ones can be. */
 export interface StandardSchema<S> {
@@ -24,11 +31,13 @@ export function jsonSchema<S = JsonObject>(schema: object): SettingsValidator<S>
   const validator = new Validator(schema as Schema, '2020-12', false);
   return (settings) =>
     // The reasons are given from the inside out; those of the places that hold them say nothing more.
-    leavesOf(
-      validator.validate(settings).errors.map(({ instanceLocation, error }) => ({
-        path: instanceLocation.replace(/^#/, ''),
-        message: error,
-      })),
+    refusalOf(
+      leavesOf(
+        validator.validate(settings).errors.map(({ instanceLocation, error }) => ({
+          path: instanceLocation.replace(/^#/, ''),
+          message: error,
+        })),
+      ),
     );
 }
 
@@ -37,10 +46,12 @@ export function standardSchema<S>(schema: StandardSchema<S>): SettingsValidator<
   return (settings) => {
     const result = schema['~standard'].validate(settings);
     if (result instanceof Promise) throw new TypeError('a schema that validates asynchronously cannot be used here');
-    return (result.issues ?? []).map(({ path, message }) => ({
-      path: (path ?? []).map((key) => `/${tokenOf(typeof key === 'object' ? key.key : key)}`).join(''),
-      message,
-    }));
+    return refusalOf(
+      (result.issues ?? []).map(({ path, message }) => ({
+        path: (path ?? []).map((key) => `/${tokenOf(typeof key === 'object' ? key.key : key)}`).join(''),
+        message,
+      })),
+    );
   };
 }
 
@@ -49,6 +60,12 @@ export async function fetchSettingsSchema(url = ''): Promise<object> {
   const response = await fetch(`${url.replace(/\/$/, '')}/v1/settings-schema`);
   if (!response.ok) throw new Error(`the server answered ${response.status} to a request for its settings schema`);
   return (await response.json()) as object;
+}
+
+function refusalOf(issues: SettingsIssue[]): ClientError | undefined {
+  if (issues.length === 0) return undefined;
+  const message = issues.map((issue) => `${issue.path || '/'}: ${issue.message}`).join('; ');
+  return new ClientError('INVALID_SETTINGS', message, { details: { issues } });
 }
 
 function leavesOf(issues: SettingsIssue[]): SettingsIssue[] {

@@ -3,8 +3,9 @@ import type { ClientError } from './client-error.js';
 import type { ConnectionStatus } from './connection.js';
 import type { StoredWrite } from './outbox.js';
 import type { Json, JsonObject } from './protocol/json.js';
-import type { ClientEvent, Message, SessionDocument, SettingsReply, WriteReply } from './protocol/messages.js';
-import type { MessageCommit, SeenCommit } from './replica.js';
+import type { DescribeReply, Message, SettingsReply, SettingsVersion, WriteReply } from './protocol/messages.js';
+import type { PatchOperation } from './json-change.js';
+import type { Confirmed, MessageCommit, SeenCommit } from './replica.js';
 
 /** One socket of a session as the others see it. Oneself is the one with the client's own `clientId`. */
 export interface Participant {
@@ -62,25 +63,22 @@ export interface SessionEvents {
   /** Those of them that change the messages. */
   message: MessageCommit;
   /** The state of the session in place of commits that were missed. */
-  snapshot: SessionDocument;
+  snapshot: Confirmed;
   presence: PresenceChange;
   signal: Signal;
   /** An own write that the server took, with its answer. */
-  acknowledged: { updateId: string; event: ClientEvent; reply: WriteReply };
+  acknowledged: { write: StoredWrite; reply: WriteReply };
   status: ConnectionStatus;
 }
 
-/** What is wrong with settings, each with the JSON Pointer of the value; nothing where they are right. `standardSchema` and
- * `jsonSchema` of `@attune/client/schema` make one. */
-export type SettingsValidator<S = JsonObject> = ((settings: JsonObject) => readonly SettingsIssue[]) & {
+/** Says why settings are refused (an `INVALID_SETTINGS` with `details.issues`), or nothing where they are right. Made by
+ * `jsonSchema` or `standardSchema` of `@attune/client/schema`. */
+export type SettingsValidator<S = JsonObject> = ((settings: JsonObject) => ClientError | undefined) & {
   /** Only for the compiler: what settings that pass are. */
   readonly settings?: S;
 };
-export interface SettingsIssue {
-  path: string;
-  message: string;
-}
 
+/** How a session is opened; the first who asks for its handle decides. */
 export interface SessionOptions<S = JsonObject> {
   /** Make the session where there is none. */
   create?: boolean;
@@ -122,7 +120,61 @@ export type SettingsChange<S> = Partially<S> | ((settings: S) => S);
 
 /** Keeps what was not answered, and what was confirmed last, over a reload of the page. Never throws. */
 export interface SessionStorage {
-  load(sessionId: string): { writes: StoredWrite[]; document: SessionDocument | null };
+  load(sessionId: string): { writes: StoredWrite[]; confirmed: Confirmed | null };
   /** After each change; what it is given changes later. */
-  save(sessionId: string, writes: readonly StoredWrite[], document: SessionDocument | null): void;
+  save(sessionId: string, writes: readonly StoredWrite[], confirmed: Confirmed | null): void;
+}
+
+/** A shared handle of one session. Nothing is sent before it is used: `subscribe`, `on`, `ready` or a call. */
+export interface Session<S = JsonObject> {
+  readonly id: string;
+  /** Own writes that are not answered, oldest first. */
+  readonly unsent: readonly StoredWrite[];
+  /** Calls the listener after each change of the snapshot, until the result is called. */
+  subscribe(listener: () => void): () => void;
+  /** Calls the listener with each event, until the result is called. */
+  on<E extends keyof SessionEvents>(event: E, listener: (body: SessionEvents[E]) => void): () => void;
+  /** The session now. Does nothing else, so it may be called while rendering. */
+  getSnapshot(): SessionSnapshot<S>;
+  /** Resolves once the session is joined and its settings are known. Rejects where that cannot be. */
+  ready(): Promise<SessionSnapshot<S>>;
+  /**
+   * Changes the settings: at once in the snapshot, and for everybody once the server took it. A function is given what
+   * the user sees now; the difference to its result is sent. Rejects with the server's reason, and the change is taken
+   * back; offline it waits. A rejection that nobody handles is no error of the process: it is in the snapshot, too.
+   */
+  update(change: SettingsChange<S>, options?: UpdateOptions): Promise<UpdateResult>;
+  /** Puts these settings in place of all. */
+  replace(settings: S, options?: UpdateOptions): Promise<UpdateResult>;
+  /** Changes the settings by operations of RFC 6902. */
+  patch(operations: PatchOperation[], options?: UpdateOptions): Promise<UpdateResult>;
+  /** A new commit with the settings as they were at a revision. */
+  restore(toRevision: number, options?: UpdateOptions): Promise<UpdateResult>;
+  /** Versions of the settings, newest first; `next` is the `before` of the next page. */
+  history(page?: { before?: number; limit?: number }): Promise<{ versions: SettingsVersion[]; next?: number }>;
+  /** Messages, newest first, before a revision or changed since one; `next` is the `before` of the next page. As a list
+   * that stays current: `liveMessages` of `@attune/client/messages`. */
+  messages(page?: { before?: number; after?: number; limit?: number }): Promise<{ messages: Message[]; next?: number }>;
+  /** Changes title or metadata; null removes. */
+  describe(
+    change: { title?: string | null; metadata?: JsonObject | null },
+    options?: WriteOptions,
+  ): Promise<DescribeReply>;
+  /** Adds a message; a live list shows it at once. */
+  addMessage(message: NewMessage, options?: WriteOptions): Promise<Message>;
+  /** Changes a message. */
+  updateMessage(messageId: string, change: MessageChange, options?: WriteOptions): Promise<Message>;
+  /** Removes a message. */
+  deleteMessage(messageId: string, options?: WriteOptions): Promise<void>;
+  /** Removes all messages and keeps the settings; resolves with how many they were. */
+  clear(options?: WriteOptions): Promise<number>;
+  /** Removes the session itself, for everybody. */
+  delete(options?: WriteOptions): Promise<void>;
+  /** Shows a state to the others: at most 4 KiB of JSON. The newest wins; it is shown again after each reconnection. */
+  setPresence(state: Json): void;
+  /** Sends an ephemeral message to the others in the room: at most 16 KiB of JSON. Rejects with `OFFLINE` where the session
+   * is not joined now, for it is never kept. */
+  signal(type: string, data: Json): Promise<void>;
+  /** Gives the handle back. When nobody uses it any more the room is left, after a moment. */
+  leave(): void;
 }

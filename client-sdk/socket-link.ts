@@ -48,12 +48,12 @@ export const socketLink: Transport = (url, { opened, closed, received, auth }) =
   const socket = manager.socket('/', {
     auth: (give) => void auth().then(give, (error: unknown) => end(error instanceof ClientError ? error : null)),
   });
-  socket.on('connect', () => isWanted && opened());
+  socket.on('connect', opened);
   socket.on('disconnect', () => end(null));
   socket.on('connect_error', (error: Error & { data?: WireError }) =>
-    end(error.data?.code ? clientErrorOf(error.data) : null),
+    end(error.data ? clientErrorOf(error.data) : null),
   );
-  socket.onAny((event: string, body: object) => isWanted && received(event, body));
+  socket.onAny(received);
   return {
     open() {
       isWanted = true;

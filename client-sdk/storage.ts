@@ -1,6 +1,6 @@
 // Keeps a session's unanswered writes, and what was confirmed last, in the browser's localStorage: a reload loses nothing.
 import type { StoredWrite } from './outbox.js';
-import type { SessionDocument } from './protocol/messages.js';
+import type { Confirmed } from './replica.js';
 import type { SessionStorage } from './shapes.js';
 
 /** Pause between two times that the confirmed document is written, milliseconds; updates are written at once. */
@@ -23,7 +23,7 @@ export interface LocalStorageOptions {
 export function localStorageOutbox(options: LocalStorageOptions = {}): SessionStorage {
   const { key = 'attune', storage = localStorage } = options;
   const stored = new Map<string, Map<string, StoredWrite['sentAt']>>();
-  const documents = new Map<string, SessionDocument>();
+  const documents = new Map<string, Confirmed>();
   let writing: ReturnType<typeof setTimeout> | undefined;
   const prefixOf = (sessionId: string) => `${key}:${sessionId}:`;
 
@@ -49,11 +49,11 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
       stored.set(sessionId, new Map(writes.map(({ write }) => [write.updateId, write.sentAt])));
       return {
         writes: writes.map(({ write }) => write),
-        document: get(storage, `${prefix}document`) as SessionDocument | null,
+        confirmed: get(storage, `${prefix}document`) as Confirmed | null,
       };
     },
 
-    save(sessionId, writes, document) {
+    save(sessionId, writes, confirmed) {
       const prefix = prefixOf(sessionId);
       const known = stored.get(sessionId) ?? new Map<string, StoredWrite['sentAt']>();
       const now = new Map(writes.map(({ updateId, sentAt }) => [updateId, sentAt]));
@@ -65,7 +65,7 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
         put(storage, name, { at: before?.at ?? nextPlace(), write: { updateId, event, request, sentAt } });
       }
       stored.set(sessionId, now);
-      if (document) documents.set(sessionId, document);
+      if (confirmed) documents.set(sessionId, confirmed);
       if (documents.size > 0) writing ??= setTimeout(writeDocuments, DOCUMENT_EVERY_MS);
     },
   };

@@ -1,4 +1,5 @@
-// Puts on the machine what the package scripts need: the packages of the lock file, and a Redis where none is named or found.
+// Puts on the machine what the package scripts need: the packages of the lock file, a Redis where none is named or found,
+// and with --browser a Chromium (for the tests; the server needs none).
 // Plain Node without packages, for it runs before there are any. Silent when nothing is to do; says on stderr what it does.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -16,29 +17,53 @@ const lockPollMs = 200;
 /** Written into node_modules after an install, so that the next look need only see that nothing is missing. */
 const stampPath = join(root, 'node_modules/.attune-setup');
 const lockFilePath = join(root, 'package-lock.json');
-const servers = ['redis-server', 'valkey-server'];
 
-/** How each package manager installs a Redis; the first package that installs is enough. */
+/**
+ * What a package manager may have to install: found when one of `programs` can be run. Of `packages` the first that can be
+ * installed is enough.
+ */
+const redis = {
+  name: 'Redis',
+  programs: ['redis-server', 'valkey-server'],
+  packages: {
+    'apt-get': ['redis-server'],
+    dnf: ['valkey', 'redis'],
+    apk: ['redis', 'valkey'],
+    brew: ['redis'],
+  },
+  byHand: `Redis or Valkey ${oldestRedisMajor}.0 or newer`,
+  instead: 'set REDIS_URL to a Redis that runs',
+};
+const browser = {
+  name: 'a Chromium',
+  programs: ['chromium', 'chromium-browser', 'google-chrome'],
+  /** Where the installers of macOS put it: never on PATH. */
+  places: ['/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'],
+  packages: { 'apt-get': ['chromium'], dnf: ['chromium'], apk: ['chromium'], brew: ['google-chrome'] },
+  byHand: 'Chromium or Chrome',
+};
 const packageManagers = [
   {
     program: 'apt-get',
-    before: [['apt-get', 'update', '-q']],
-    installs: [['apt-get', 'install', '-y', '-q', '--no-install-recommends', 'redis-server']],
+    before: ['apt-get', 'update', '-q'],
+    install: ['apt-get', 'install', '-y', '-q', '--no-install-recommends'],
   },
-  { program: 'dnf', before: [], installs: ['valkey', 'redis'].map((name) => ['dnf', 'install', '-y', name]) },
-  { program: 'apk', before: [], installs: ['redis', 'valkey'].map((name) => ['apk', 'add', '--no-cache', name]) },
-  { program: 'brew', before: [], installs: [['brew', 'install', 'redis']], withoutRoot: true },
+  { program: 'dnf', install: ['dnf', 'install', '-y'] },
+  { program: 'apk', install: ['apk', 'add', '--no-cache'] },
+  { program: 'brew', install: ['brew', 'install'], withoutRoot: true },
 ];
 /** Debian's packages ask nothing with these. */
 const quietEnvironment = { DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_MODE: 'l' };
 
+const wanted = [...(process.env.REDIS_URL ? [] : [redis]), ...(process.argv.includes('--browser') ? [browser] : [])];
+
 requireNode();
-if (needsPackages() || needsRedis()) alone(install);
+if (needsPackages() || missing().length > 0) alone(install);
 
 function install() {
   // A set-up that was under way while this one waited may have done it all.
   if (needsPackages()) installPackages();
-  if (needsRedis()) installRedis();
+  if (missing().length > 0) installPrograms(missing());
 }
 
 function requireNode() {
@@ -96,67 +121,98 @@ function stampOf(lockText) {
   return createHash('sha256').update(lockText).update(machine).digest('hex');
 }
 
-function needsRedis() {
-  return !process.env.REDIS_URL && !servers.some(onPath);
+function missing() {
+  return wanted.filter((need) => !isThere(need));
 }
 
-function installRedis() {
+function isThere({ programs, places = [] }) {
+  return programs.some(onPath) || places.some(canRun);
+}
+
+function installPrograms(needs) {
   const manager = packageManagers.find(({ program }) => onPath(program));
   if (manager === undefined) {
+    const known = packageManagers.map(({ program }) => program).join(', ');
+    const asked = needs.map(({ byHand, instead }) => (instead ? `${byHand}, or ${instead}` : byHand));
     fail(
-      `neither ${servers.join(' nor ')} is on PATH, and no package manager that this script knows ` +
-        `(${packageManagers.map(({ program }) => program).join(', ')}). ` +
-        `Install Redis or Valkey ${oldestRedisMajor}.0 or newer, or set REDIS_URL to one that runs`,
+      `${absence(needs)}, and no package manager that this script knows (${known}). Install ${asked.join('; and ')}`,
     );
   }
-  const prefix = privilege(manager);
-  say(`installing Redis with ${manager.program}, for neither ${servers.join(' nor ')} is on PATH`);
-  for (const command of manager.before) {
+  const prefix = privilege(manager, needs);
+  say(`installing ${names(needs)} with ${manager.program}, for ${absence(needs)}`);
+  if (manager.before && run([...prefix, ...manager.before]) !== 0) {
     // Lists that cannot be fetched may still be good enough for the install.
-    if (run([...prefix, ...command]) !== 0) say(`${command.join(' ')} failed; going on`);
+    say(`${manager.before.join(' ')} failed; going on`);
   }
-  const installed = manager.installs.some((command) => run([...prefix, ...command]) === 0 && servers.some(onPath));
-  if (!installed) fail(`Redis could not be installed. Do it by hand, then try again:\n  ${byHand(manager)}`);
-  requireRedisVersion();
+  for (const packages of attempts(manager, needs)) {
+    const still = packages.filter(({ need }) => !isThere(need)).map(({ name }) => name);
+    if (still.length > 0) run([...prefix, ...manager.install, ...still]);
+  }
+  const failed = needs.filter((need) => !isThere(need));
+  if (failed.length > 0) {
+    fail(`${names(failed)} could not be installed. Do it by hand, then try again:\n  ${commands(manager, failed)}`);
+  }
+  if (needs.includes(redis)) requireRedisVersion();
+}
+
+/** What to install together, in turn: first all at once; where that did not do, each package of each need by itself. */
+function attempts({ program }, needs) {
+  const of = (need) => need.packages[program].map((name) => ({ need, name }));
+  const alternatives = needs.flatMap(of).map((one) => [one]);
+  return needs.length > 1 ? [needs.map((need) => of(need)[0]), ...alternatives] : alternatives;
+}
+
+/** What stands before each command: nothing for root, sudo for others where it works without a password. */
+function privilege(manager, needs) {
+  if (manager.withoutRoot || process.getuid?.() === 0) return [];
+  const sudo = onPath('sudo') && spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0;
+  const settings = Object.entries(quietEnvironment).map(([name, value]) => `${name}=${value}`);
+  if (sudo) return ['sudo', '-n', 'env', ...settings];
+  const instead = needs.flatMap((need) => need.instead ?? []).map((way) => ` (or ${way})`);
+  fail(
+    `needed: ${names(needs)}. ${absence(needs)}, and installing takes root. ` +
+      `Run this, then try again${instead.join('')}:\n  ${commands(manager, needs)}`,
+  );
+}
+
+/** What to type to install these by hand. */
+function commands(manager, needs) {
+  const sudo = manager.withoutRoot || process.getuid?.() === 0 ? '' : 'sudo ';
+  const packages = needs.map((need) => need.packages[manager.program][0]);
+  const lines = [...(manager.before ? [manager.before] : []), [...manager.install, ...packages]];
+  return lines.map((command) => sudo + command.join(' ')).join(' && ');
+}
+
+function names(needs) {
+  return needs.map(({ name }) => name).join(' and ');
+}
+
+function absence(needs) {
+  return `none of ${needs.flatMap(({ programs }) => programs).join(', ')} is on PATH`;
+}
+
+function requireRedisVersion() {
+  const version = spawnSync(redis.programs.find(onPath), ['--version'], { encoding: 'utf8' }).stdout ?? '';
+  const major = Number(/\bv=(\d+)/.exec(version)?.[1]);
+  if (major < oldestRedisMajor) {
+    fail(`the package manager's Redis is too old (${version.trim()}): ${oldestRedisMajor}.0 or newer is needed`);
+  }
   say(
     'Redis is installed. Attune runs one of its own on a unix socket and leaves alone any service that the package started',
   );
 }
 
-/** What stands before each command: nothing for root, sudo for others where it works without a password. */
-function privilege(manager) {
-  if (manager.withoutRoot || process.getuid?.() === 0) return [];
-  const sudo = onPath('sudo') && spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0;
-  const settings = Object.entries(quietEnvironment).map(([name, value]) => `${name}=${value}`);
-  if (sudo) return ['sudo', '-n', 'env', ...settings];
-  fail(
-    `Redis is needed: neither ${servers.join(' nor ')} is on PATH, and installing it takes root. Run this, then try again ` +
-      `(or set REDIS_URL to a Redis that runs):\n  ${byHand(manager)}`,
-  );
-}
-
-function byHand(manager) {
-  const sudo = manager.withoutRoot || process.getuid?.() === 0 ? '' : 'sudo ';
-  return [...manager.before, manager.installs[0]].map((command) => sudo + command.join(' ')).join(' && ');
-}
-
-function requireRedisVersion() {
-  const version = spawnSync(servers.find(onPath), ['--version'], { encoding: 'utf8' }).stdout ?? '';
-  const major = Number(/\bv=(\d+)/.exec(version)?.[1]);
-  if (major < oldestRedisMajor) {
-    fail(`the package manager's Redis is too old (${version.trim()}): ${oldestRedisMajor}.0 or newer is needed`);
-  }
-}
-
 function onPath(program) {
-  return (process.env.PATH ?? '').split(delimiter).some((dir) => {
-    try {
-      accessSync(join(dir, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+  return (process.env.PATH ?? '').split(delimiter).some((dir) => canRun(join(dir, program)));
+}
+
+function canRun(path) {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Runs `work` while no other set-up of this directory does: two installs at once would destroy each other's packages. */

@@ -42,8 +42,9 @@ describe('set-up', function () {
   function setUp(
     env: Record<string, string> = {},
     nodeOptions: string[] = [],
+    args: string[] = [],
   ): Promise<{ status: number; out: string; err: string }> {
-    const child = spawn(process.execPath, [...nodeOptions, join(root, 'scripts/setup.mjs')], {
+    const child = spawn(process.execPath, [...nodeOptions, join(root, 'scripts/setup.mjs'), ...args], {
       env: { PATH: bin, TMPDIR: root, ...env },
     });
     let [out, err] = ['', ''];
@@ -72,6 +73,21 @@ describe('set-up', function () {
        writeFileSync('node_modules/a/package.json', '{"version":"1.0.0"}');`,
     );
     return { npm_execpath: path };
+  }
+
+  /** Stands in for apt-get: writes down how it was called, and puts the programs of the named packages on PATH. */
+  function aptGet(refused = 'nothing'): void {
+    program(
+      'apt-get',
+      `echo "$DEBIAN_FRONTEND: $*" >> ${root}/calls
+       [ "$1" = install ] || exit 0
+       case " $* " in *" ${refused} "*) exit 100;; esac
+       for name in redis-server chromium; do
+         case " $* " in *" $name "*)
+           printf '#!/bin/sh\\necho v=7.0.15' > ${bin}/$name; /bin/chmod +x ${bin}/$name;;
+         esac
+       done`,
+    );
   }
 
   const calls = () => readFileSync(join(root, 'calls'), 'utf8').trim().split('\n');
@@ -108,11 +124,7 @@ describe('set-up', function () {
   });
 
   it('[M23] installs Redis through the package manager that is there, asking nothing', async () => {
-    const line = `echo "$DEBIAN_FRONTEND: $*" >> ${root}/calls`;
-    program(
-      'apt-get',
-      `${line}\nif [ "$1" = install ]; then printf '#!/bin/sh\\necho v=7.0.15' > ${bin}/redis-server; /bin/chmod +x ${bin}/redis-server; fi`,
-    );
+    aptGet();
     const { status, err } = await setUp({}, asUser(0));
     expect(status, err).to.equal(0);
     expect(calls()).to.deep.equal([
@@ -131,6 +143,68 @@ describe('set-up', function () {
     expect(existsSync(join(root, 'calls'))).to.equal(false);
     rmSync(join(bin, 'apt-get'));
     expect((await setUp()).err).to.contain('no package manager');
+  });
+
+  it('[BR1] asks for no browser unless it is told to, and is content with any Chromium that is there', async () => {
+    program('redis-server', 'exit 1');
+    expect(await setUp()).to.deep.equal({ status: 0, out: '', err: '' });
+    for (const name of ['chromium', 'chromium-browser', 'google-chrome']) {
+      program(name, 'exit 1');
+      expect(await setUp({}, [], ['--browser'])).to.deep.equal({ status: 0, out: '', err: '' });
+      rmSync(join(bin, name));
+    }
+    expect((await setUp({}, [], ['--browser'])).status).to.equal(1);
+  });
+
+  it('[BR2] installs a Chromium as it does Redis, and both with one update and one install', async () => {
+    aptGet();
+    const { status, err } = await setUp({}, asUser(0), ['--browser']);
+    expect(status, err).to.equal(0);
+    expect(calls()).to.deep.equal([
+      'noninteractive: update -q',
+      'noninteractive: install -y -q --no-install-recommends redis-server chromium',
+    ]);
+    expect(await setUp({}, asUser(0), ['--browser'])).to.deep.equal({ status: 0, out: '', err: '' });
+    rmSync(join(bin, 'chromium'));
+    await setUp({}, asUser(0), ['--browser']);
+    expect(calls().slice(2)).to.deep.equal([
+      'noninteractive: update -q',
+      'noninteractive: install -y -q --no-install-recommends chromium',
+    ]);
+  });
+
+  it('[BR2] a Chromium that cannot be had does not keep Redis from being installed', async () => {
+    aptGet('chromium');
+    const { status, err } = await setUp({}, asUser(0), ['--browser']);
+    expect(status).to.equal(1);
+    expect(existsSync(join(bin, 'redis-server'))).to.equal(true);
+    expect(err).to.contain('a Chromium could not be installed');
+    expect(err.trimEnd()).to.match(/apt-get install -y -q --no-install-recommends chromium$/);
+  });
+
+  it('[BR3] where it may not install them, one command for all that is missing is printed', async () => {
+    program('apt-get', `touch ${root}/calls`);
+    const { status, err } = await setUp({}, asUser(1000), ['--browser']);
+    expect(status).to.equal(1);
+    expect(err).to.contain(
+      'sudo apt-get update -q && sudo apt-get install -y -q --no-install-recommends redis-server chromium',
+    );
+    const alone = await setUp({ REDIS_URL: 'redis://elsewhere' }, asUser(1000), ['--browser']);
+    expect(alone.err.trimEnd()).to.match(/--no-install-recommends chromium$/);
+    expect(existsSync(join(root, 'calls'))).to.equal(false);
+    rmSync(join(bin, 'apt-get'));
+    expect((await setUp({}, [], ['--browser'])).err).to.contain(
+      'Install Redis or Valkey 7.0 or newer, or set REDIS_URL',
+    );
+  });
+
+  it('[BR4] the tests ask for a browser; the server and the short check do not', () => {
+    const { scripts } = JSON.parse(readFileSync(join(projectRoot(), 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
+    const asking = Object.keys(scripts).filter((name) => scripts[name]?.includes('--browser'));
+    expect(asking).to.deep.equal(['pretest']);
+    expect(scripts['check']).to.contain('setup.mjs').and.not.contain('/browser/');
   });
 
   it('[M25] a Node that is too old is named, with the version that is needed', async () => {

@@ -1,0 +1,89 @@
+// The SDK's package as it would be published: what its package.json promises, held against the files that the build made.
+import { expect } from 'chai';
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { projectDir } from '../support/attune.js';
+
+interface PackageFile {
+  type: string;
+  files: string[];
+  exports: Record<string, Record<string, string>>;
+}
+
+const sdkDir = join(projectDir, 'client-sdk');
+const packageFile = JSON.parse(readFileSync(join(sdkDir, 'package.json'), 'utf8')) as PackageFile;
+const entries = Object.entries(packageFile.exports);
+const specifierOf = (entry: string) => entry.replace('.', '@attune/client');
+
+describe('the SDK as a package', () => {
+  it('[PK5] it is ESM, types come first for each entry point, and each file that it names is built and published', () => {
+    expect(packageFile.type).to.equal('module');
+    expect(entries.map(([name]) => name)).to.include.members(['.', './react', './protocol']);
+    for (const [name, conditions] of entries) {
+      expect(Object.keys(conditions), name).to.deep.equal(['types', 'default']);
+      for (const file of Object.values(conditions)) {
+        expect(existsSync(join(sdkDir, file)), `${file} of ${name}: run \`npm run build\``).to.equal(true);
+        expect(
+          packageFile.files.some((published) => file.startsWith(`./${published}/`)),
+          file,
+        ).to.equal(true);
+      }
+      const code = readFileSync(join(sdkDir, conditions['default']!), 'utf8');
+      expect(code, name)
+        .to.match(/^(export|import)\b/m)
+        .and.not.match(/\brequire\(|\bmodule\.exports\b/);
+    }
+  });
+
+  for (const [name] of entries) {
+    it(`[PK6] ${specifierOf(name)} can be imported in Node`, async () => {
+      const exported = (await import(specifierOf(name))) as object;
+      expect(Object.keys(exported)).to.not.deep.equal([]);
+    });
+  }
+
+  describe('in the project of somebody else', () => {
+    let folder = '';
+    const run = promisify(execFile);
+
+    before(() => {
+      folder = mkdtempSync(join(realpathSync(tmpdir()), 'attune-consumer-'));
+      symlinkSync(join(projectDir, 'node_modules'), join(folder, 'node_modules'));
+      writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+    });
+    after(() => rmSync(folder, { recursive: true, force: true }));
+
+    /** Compiles `code` there with the strictest options; what the compiler says, '' where it is content. */
+    async function compile(code: string, moduleResolution: string): Promise<string> {
+      writeFileSync(join(folder, 'app.ts'), code);
+      const options = [
+        ...['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess'],
+        ...['--target', 'es2022', '--lib', 'es2023,dom,dom.iterable', '--types', ''],
+        ...['--module', moduleResolution === 'bundler' ? 'esnext' : 'nodenext'],
+        ...['--moduleResolution', moduleResolution, 'app.ts'],
+      ];
+      const compiler = join(projectDir, 'node_modules/typescript/bin/tsc');
+      return run(process.execPath, [compiler, ...options], { cwd: folder }).then(
+        () => '',
+        ({ stdout }: { stdout: string }) => stdout || 'the compiler did not run',
+      );
+    }
+
+    const imports = entries.map(([name], i) => `import * as entry${i} from '${specifierOf(name)}';`).join('\n');
+    const uses = `export const all = [${entries.map((_, i) => `entry${i}`).join(', ')}];\n`;
+    for (const resolution of ['bundler', 'nodenext']) {
+      it(`[PK7] its types are complete for ${resolution} resolution, library check included`, async () => {
+        expect(await compile(`${imports}\n${uses}`, resolution)).to.equal('');
+      });
+    }
+
+    it('[PK7] a project that uses them wrongly is told so', async () => {
+      const code =
+        "import { PROTOCOL_VERSION } from '@attune/client/protocol';\nexport const no: null = PROTOCOL_VERSION;";
+      expect(await compile(code, 'bundler')).to.match(/^app\.ts\(2,14\): error TS2322/);
+    });
+  });
+});

@@ -1,12 +1,10 @@
 // How large each entry point of the SDK is in a browser: bundled and minified by esbuild, then compressed by zlib's gzip.
 // `npm run sizes` prints the table and fails over a limit; a unit test asks the same. It writes no file.
-import { readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
-
-const projectRoot = join(dirname(fileURLToPath(import.meta.url)), '..');
+import { entryPoints, projectRoot } from './entry-points.mjs';
 
 /**
  * What each entry point may add, in bytes of min+gzip: the core to socket.io-client, the others to the core. Those without a
@@ -24,16 +22,6 @@ export const gzipBytesMax = {
 
 /** Packages that are never counted: who uses the entry point has them. */
 export const given = ['socket.io-client', 'react', 'react-dom'];
-
-/** The entry points of the package: name in `exports`, source, compiled file; paths from the project's folder. */
-export function entryPoints(root = projectRoot) {
-  const { exports } = JSON.parse(readFileSync(join(root, 'client-sdk/package.json'), 'utf8'));
-  return Object.entries(exports).map(([name, { default: file }]) => ({
-    name,
-    source: join('client-sdk', file.replace(/^\.\/dist\//, '').replace(/\.js$/, '.ts')),
-    compiled: join('client-sdk', file),
-  }));
-}
 
 /**
  * Bundles what `code` brings in for a browser, as ES modules. `leaveOut` are packages, and files by their path from the

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { projectDir } from '../support/attune.js';
+import { script } from '../support/script.js';
 
 interface PackageFile {
   type: string;
@@ -13,15 +14,19 @@ interface PackageFile {
   exports: Record<string, Record<string, string>>;
 }
 
+/** Named in package.json and not written yet: whoever writes one takes its name out of here. */
+const unwritten = ['./react', './tabs'];
+
 const sdkDir = join(projectDir, 'client-sdk');
 const packageFile = JSON.parse(readFileSync(join(sdkDir, 'package.json'), 'utf8')) as PackageFile;
-const entries = Object.entries(packageFile.exports);
+const named = Object.entries(packageFile.exports);
+const entries = named.filter(([name]) => !unwritten.includes(name));
 const specifierOf = (entry: string) => entry.replace('.', '@attune/client');
 
 describe('the SDK as a package', () => {
   it('[PK5] it is ESM, types come first for each entry point, and each file that it names is built and published', () => {
     expect(packageFile.type).to.equal('module');
-    expect(entries.map(([name]) => name)).to.include.members(['.', './react', './protocol']);
+    expect(named.map(([name]) => name)).to.include.members(['.', './react', './protocol', ...unwritten]);
     for (const [name, conditions] of entries) {
       expect(Object.keys(conditions), name).to.deep.equal(['types', 'default']);
       for (const file of Object.values(conditions)) {
@@ -36,6 +41,12 @@ describe('the SDK as a package', () => {
         .to.match(/^(export|import)\b/m)
         .and.not.match(/\brequire\(|\bmodule\.exports\b/);
     }
+  });
+
+  it('[PK5] no entry point is named that is not written, but those that are still to come', async () => {
+    const { entryPoints } = await script<{ entryPoints(): { name: string }[] }>('entry-points.mjs');
+    const written = entryPoints().map(({ name }) => name);
+    expect(named.map(([name]) => name).filter((name) => !written.includes(name))).to.deep.equal(unwritten);
   });
 
   for (const [name] of entries) {
@@ -56,17 +67,24 @@ describe('the SDK as a package', () => {
     });
     after(() => rmSync(folder, { recursive: true, force: true }));
 
-    /** Compiles `code` there with the strictest options; what the compiler says, '' where it is content. */
+    /** Compiles `code` there with strict options; what the compiler says, '' where it is content. */
     async function compile(code: string, moduleResolution: string): Promise<string> {
       writeFileSync(join(folder, 'app.ts'), code);
-      const options = [
-        ...['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess'],
-        ...['--target', 'es2022', '--lib', 'es2023,dom,dom.iterable', '--types', ''],
-        ...['--module', moduleResolution === 'bundler' ? 'esnext' : 'nodenext'],
-        ...['--moduleResolution', moduleResolution, 'app.ts'],
-      ];
+      const compilerOptions = {
+        noEmit: true,
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        noUncheckedIndexedAccess: true,
+        skipLibCheck: false,
+        target: 'es2022',
+        lib: ['es2023', 'dom', 'dom.iterable'],
+        types: [],
+        module: moduleResolution === 'bundler' ? 'esnext' : 'nodenext',
+        moduleResolution,
+      };
+      writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['app.ts'] }));
       const compiler = join(projectDir, 'node_modules/typescript/bin/tsc');
-      return run(process.execPath, [compiler, ...options], { cwd: folder }).then(
+      return run(process.execPath, [compiler, '-p', folder], { cwd: folder }).then(
         () => '',
         ({ stdout }: { stdout: string }) => stdout || 'the compiler did not run',
       );

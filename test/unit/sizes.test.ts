@@ -3,8 +3,8 @@ import { expect } from 'chai';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { projectDir } from '../support/attune.js';
+import { script } from '../support/script.js';
 
 interface Row {
   name: string;
@@ -14,11 +14,15 @@ interface Row {
   limit?: number;
 }
 
-/** What scripts/sizes.mjs exports: plain JavaScript, so its shape is said here. */
+interface EntryPoint {
+  name: string;
+  source: string;
+}
+
+/** What scripts/sizes.mjs exports. */
 interface Sizes {
   gzipBytesMax: Record<string, number | undefined>;
   given: string[];
-  entryPoints(root?: string): { name: string; source: string; compiled: string }[];
   everythingOf(source: string): string;
   bundle(
     code: string,
@@ -43,10 +47,12 @@ const packagesOf: Record<string, readonly string[]> = {
 
 describe('the size of the SDK', () => {
   let sizes: Sizes;
+  let entries: EntryPoint[];
   let folder = '';
 
   before(async () => {
-    sizes = (await import(pathToFileURL(join(projectDir, 'scripts/sizes.mjs')).href)) as Sizes;
+    sizes = await script<Sizes>('sizes.mjs');
+    entries = (await script<{ entryPoints(): EntryPoint[] }>('entry-points.mjs')).entryPoints();
   });
   beforeEach(() => {
     folder = mkdtempSync(join(realpathSync(tmpdir()), 'attune-sizes-'));
@@ -77,7 +83,7 @@ describe('the size of the SDK', () => {
     const rows = await sizes.measure();
     const table = sizes.tableOf(rows).join('\n');
     expect(sizes.tooLarge(rows), table).to.deep.equal([]);
-    for (const { name } of sizes.entryPoints()) {
+    for (const { name } of entries) {
       expect(sizes.gzipBytesMax, `a limit for ${name}`).to.have.property(name);
       expect(rows.map((row) => row.name)).to.include(name.replace('.', '@attune/client'));
     }
@@ -106,7 +112,7 @@ describe('the size of the SDK', () => {
   });
 
   it('[PK3] an entry point brings into a page its own files and the packages it is known to need, no schema library', async () => {
-    for (const { name, source } of sizes.entryPoints()) {
+    for (const { name, source } of entries) {
       const { files, imports } = await sizes.bundle(sizes.everythingOf(source), sizes.given);
       const packages = new Set(files.map((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1] ?? 'ours'));
       expect([...packages].toSorted(), name).to.deep.equal(['ours', ...(packagesOf[name] ?? [])].toSorted());
@@ -125,7 +131,7 @@ describe('the size of the SDK', () => {
   });
 
   it('[PK4] what a page does not use of the SDK is not in its bundle', async () => {
-    for (const { name, source } of sizes.entryPoints()) {
+    for (const { name, source } of entries) {
       const { text } = await sizes.bundle(`import './${source}';`, sizes.given);
       expect(text.replaceAll(/import"[^"]+";/g, '').trim(), name).to.equal('');
     }

@@ -14,10 +14,12 @@ export interface SettingsIssue {
 /** The part of a Standard Schema (version 1) that is used. Only synchronous ones can be. */
 export interface StandardSchema<S> {
   readonly '~standard': {
+    /** The value where it is valid, else what is wrong with it. */
     readonly validate: (value: unknown) => StandardResult<S> | Promise<StandardResult<S>>;
   };
 }
-type StandardResult<S> =
+/** What a Standard Schema answers: the value, or what is wrong with it. */
+export type StandardResult<S> =
   | { readonly value: S; readonly issues?: undefined }
   | {
       readonly issues: readonly {

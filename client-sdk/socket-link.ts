@@ -19,9 +19,11 @@ export type Reply = { ok: true } | { ok: false; error: WireError };
 
 /** What a line tells its owner. */
 export interface LinkEvents {
+  /** Requests can be sent from now on. */
   opened: () => void;
   /** It is not open any more, or could not be opened: with the server's refusal where there was one. */
   closed: (refusal: ClientError | null) => void;
+  /** The server sent this, in the order in which it did. */
   received: (event: string, body: object) => void;
   /** The handshake's `auth`, asked for each time the line is opened. */
   auth: () => Promise<object>;

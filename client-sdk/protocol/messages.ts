@@ -6,11 +6,17 @@ import { ID_CHARS_MAX, LIST_DEFAULT, LIST_MAX, TITLE_CHARS_MAX } from './limits.
 
 // ---- Documents ----------------------------------------------------------------------------------------------------
 
+/** What a client can be. */
 export const kinds = ['tab', 'bot', 'service'] as const;
+/** Who a message can be from. */
 export const roles = ['user', 'assistant', 'system', 'tool'] as const;
+/** Whether a message is whole, still growing, or was broken off. */
 export const statuses = ['complete', 'streaming', 'error'] as const;
+/** One of {@link kinds}. */
 export type Kind = (typeof kinds)[number];
+/** One of {@link roles}. */
 export type MessageRole = (typeof roles)[number];
+/** One of {@link statuses}. */
 export type MessageStatus = (typeof statuses)[number];
 
 /** Who did something. */
@@ -41,6 +47,7 @@ export interface SessionDocument extends Cursor {
   updatedBy: Author;
 }
 
+/** One message of a session, as everybody sees it. */
 export interface Message {
   id: string;
   /** Newest commit that changed this message. */
@@ -112,6 +119,7 @@ export interface DeletedCommit extends CommitBase {
   event: 'session:deleted';
   reason: 'deleted' | 'lost';
 }
+/** One accepted change, as it is sent to the session's readers; `event` tells which. */
 export type Commit =
   | CreatedCommit
   | SettingsCommit
@@ -124,6 +132,7 @@ export type Commit =
 /** Why a reader is given a snapshot in place of commits. */
 export type SnapshotReason = 'initial' | 'slow-consumer' | 'gap' | 'epoch' | 'replaced';
 
+/** What a reader is sent in place of commits that it did not see. */
 export interface SnapshotEvent {
   sessionId: string;
   session: SessionDocument;
@@ -175,6 +184,7 @@ function exists(text: string): boolean {
   return day <= lastDay && !Number.isNaN(Date.parse(text));
 }
 
+/** A message as its author gives it; the server adds what is missing. */
 export const newMessage = z.object({
   id: opaqueId.optional(),
   role: z.enum(roles),
@@ -285,6 +295,7 @@ export const importLine = z.object({
     )
     .default([]),
 });
+/** A line that {@link importLine} let through. */
 export type ImportLine = z.output<typeof importLine>;
 
 // ---- Replies ------------------------------------------------------------------------------------------------------
@@ -314,4 +325,5 @@ export interface MessageReply extends WriteReply {
 export interface ClearReply extends WriteReply {
   removed: number;
 }
+/** The answer to any write, without `ok`. */
 export type AnyWriteReply = OpenReply | DescribeReply | SettingsReply | MessageReply | ClearReply | WriteReply;

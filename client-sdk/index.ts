@@ -8,6 +8,7 @@ export type { Confirmed, DeltaCommit, MessageCommit, SeenCommit } from './replic
 export type {
   MessageChange,
   NewMessage,
+  PartialSettings,
   Participant,
   PresenceChange,
   Session,

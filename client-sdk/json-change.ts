@@ -25,21 +25,17 @@ export function applyMerge(target: Json | undefined, merge: Json): Json {
 }
 
 /**
- * The merge patch that turns `before` into `after`; undefined where none does, because something became null. Members that
- * did not change are not in it.
+ * The merge patch with what differs between the two: applied to `before` it gives `after`, but for members that are null
+ * there, which it removes.
  */
-export function mergeBetween(before: JsonObject, after: JsonObject): JsonObject | undefined {
+export function mergeBetween(before: JsonObject, after: JsonObject): JsonObject {
   const merge: JsonObject = {};
-  for (const key of Object.keys(before)) if (!Object.hasOwn(after, key)) merge[key] = null;
-  for (const [key, value] of Object.entries(after)) {
+  for (const key of Object.keys({ ...before, ...after })) {
     const old = before[key];
-    const text = JSON.stringify(value);
+    const value = after[key] ?? null;
     // Members in another order are sent though nothing changed: that does no harm.
-    if (text === JSON.stringify(old)) continue;
-    const change = isObject(value) && isObject(old) ? mergeBetween(old, value) : value;
-    // Conservative: a text that looks like a member that is null counts as one.
-    if (change === undefined || (change === value && /^null$|:null/.test(text))) return undefined;
-    merge[key] = change;
+    if (JSON.stringify(old) === JSON.stringify(value)) continue;
+    merge[key] = isObject(old) && isObject(value) ? mergeBetween(old, value) : value;
   }
   return merge;
 }

@@ -347,8 +347,7 @@ export function createSession<S = JsonObject>(
       const before = viewOf(replica);
       if (!before) return handle.ready().then(() => handle.update(how, settings));
       const after = how(before as S) as JsonObject;
-      const merge = mergeBetween(before, after);
-      return change(merge ? { merge } : { replace: after }, settings);
+      return change({ merge: mergeBetween(before, after) }, settings);
     },
     replace: (settings, rest) => change({ replace: settings as JsonObject }, rest),
     patch: (patch, rest) => change({ patch }, rest),

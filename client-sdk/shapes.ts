@@ -114,9 +114,10 @@ export type MessageChange = { append?: string } & {
   [K in 'content' | 'status']?: Message[K];
 } & { [K in 'metadata' | 'references']?: Message[K] | null };
 
-type Partially<S> = { [K in keyof S]?: (S[K] extends object ? Partially<S[K]> : S[K]) | null };
+/** Some members of the settings, at any depth; null removes one. */
+export type PartialSettings<S> = { [K in keyof S]?: (S[K] extends object ? PartialSettings<S[K]> : S[K]) | null };
 /** A merge patch (null removes), or a function of what the user sees. */
-export type SettingsChange<S> = Partially<S> | ((settings: S) => S);
+export type SettingsChange<S> = PartialSettings<S> | ((settings: S) => S);
 
 /** Keeps what was not answered, and what was confirmed last, over a reload of the page. Never throws. */
 export interface SessionStorage {
@@ -140,7 +141,7 @@ export interface Session<S = JsonObject> {
   ready(): Promise<SessionSnapshot<S>>;
   /**
    * Changes the settings: at once in the snapshot, and for everybody once the server took it. A function is given what
-   * the user sees now; the difference to its result is sent. Rejects with the server's reason, and the change is taken
+   * the user sees now; the difference to its result is sent (what is null there is removed, as by a merge patch). Rejects with the server's reason, and the change is taken
    * back; offline it waits. A rejection that nobody handles is no error of the process: it is in the snapshot, too.
    */
   update(change: SettingsChange<S>, options?: UpdateOptions): Promise<UpdateResult>;

@@ -35,7 +35,7 @@ describe('the API reference', function () {
     const problems = await makeReference(out);
     expect(problems, problems.join('\n')).to.deep.equal([]);
     const modules = readFileSync(join(out, 'index.html'), 'utf8');
-    const { entryPoints } = await script<{ entryPoints(): { name: string }[] }>('entry-points.mjs');
+    const { entryPoints } = await script<{ entryPoints: () => { name: string }[] }>('entry-points.mjs');
     for (const { name } of entryPoints())
       expect(modules).to.contain(`modules/${name.replace('.', '_attune_client').replace('/', '_')}.html`);
     const pages = readdirSync(out, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.html'));

@@ -33,6 +33,8 @@ export function createMetrics() {
     snapshots: counter('snapshots_total', 'Snapshots sent to rooms', ['reason']),
     rooms: gauge('rooms', 'Sessions with a local reader'),
     sockets: gauge('sockets', 'Connected sockets'),
+    participants: gauge('participants', 'Participants whose sockets are here'),
+    signals: counter('signals_total', 'Signals relayed, by where they came from', ['way']),
     cut: counter('slow_readers_cut_total', 'Readers disconnected because they did not read'),
     ignoredEvents: counter('ignored_events_total', 'Events with an unknown name'),
     internalErrors: counter('internal_errors_total', 'Handlers that failed unexpectedly'),

@@ -20,10 +20,13 @@ import { describeDurability } from './redis/durability.js';
 import { createKeys } from './redis/keys.js';
 import { Leases } from './redis/lease.js';
 import { startManagedRedis } from './redis/managed-redis.js';
+import { PresenceStore } from './redis/presence-store.js';
 import { SessionStore } from './redis/session-store.js';
 import { IdleSessions } from './sync/idle-sessions.js';
+import { Presence } from './sync/presence.js';
 import { SessionReads } from './sync/reads.js';
 import { SessionHub } from './sync/session-hub.js';
+import { Signals } from './sync/signals.js';
 import { Transfer } from './sync/transfer.js';
 import { UpdateQueue } from './sync/update-queue.js';
 
@@ -76,6 +79,7 @@ async function start(
   const dataClient = await connect('data', address);
   // Whole sessions take long to read and write: on their own connection no commit waits behind them.
   const bulkClient = await connect('bulk', address, { commandTimeoutMs: BULK_COMMAND_TIMEOUT_MS });
+  const presenceClient = await connect('presence', address);
   const feedClient = await connect('feed', address);
   const lockAddresses = config.LOCK_REDIS_URLS.map((url) => ({ url }));
   const lockClients = await Promise.all(
@@ -96,7 +100,10 @@ async function start(
   const reads = new SessionReads(store);
   const bulk = new SessionStore(bulkClient, keys, config.limits, nodeId);
   const transfer = new Transfer({ store: bulk, schema, limits: config.limits, now });
-  const calls = new Calls({ queue, reads, limits: config.limits, now });
+  const presenceStore = new PresenceStore(presenceClient, keys);
+  let signals!: Signals;
+  const relay: Signals['send'] = (signal, bytes) => signals.send(signal, bytes);
+  const calls = new Calls({ queue, reads, relay, limits: config.limits, now });
 
   const authenticate = createAuthenticate({
     secret: config.AUTH_SECRET,
@@ -115,22 +122,27 @@ async function start(
   const shared = { calls, authenticate, originAllowed, toWireError, metrics, logger };
   const limits = { allowedOrigins: config.CORS_ORIGINS, rateCallsPerS: config.RATE_CALLS_PER_S };
   const sockets = new SocketApi({ http, ...shared, ...limits });
+  const sinks = [sockets, streams];
+  signals = new Signals({ store: presenceStore, sinks, metrics });
+  const presence = new Presence({ store: presenceStore, sinks, nodeId, metrics, logger, now });
   hub = new SessionHub({
     store,
     feed: (onGap) => (feed = new CommitFeed({ client: feedClient, keys, logger, onGap })),
-    sinks: [sockets, streams],
+    sinks,
+    presence,
+    signals,
     nodeId,
     onWanted: (sessionId) => queue.giveUp(sessionId),
     metrics,
     logger,
     now,
   });
-  sockets.attach(hub);
+  sockets.attach(hub, presence);
   const readiness = async () => ({
     checks: { redis: await store.answers(READY_PING_MS), feed: feed.ready, draining },
     durability,
   });
-  rest = createRest({ ...shared, ...limits, hub, reads, transfer, streams, schema, now, readiness });
+  rest = createRest({ ...shared, ...limits, hub, presence, reads, transfer, streams, schema, now, readiness });
   const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, now });
 
   await listen(http, config);
@@ -149,7 +161,9 @@ async function start(
       http.close();
       await within(queue.drain(), Math.max(config.DRAIN_TIMEOUT_MS - CLOSE_MS, 0));
       streams.close();
-      await within(sockets.close(), CLOSE_MS);
+      // The sockets are gone when this returns: then nobody of this node is there any more.
+      const closed = sockets.close();
+      await within(Promise.all([closed, presence.close()]), CLOSE_MS);
       http.closeAllConnections();
       await hub.close();
       await stop();

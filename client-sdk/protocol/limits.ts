@@ -61,7 +61,15 @@ export const IDS_REMEMBERED_MS = 10 * 60 * 1000;
 export const IDS_REMEMBERED_MAX = 100_000;
 /** Commits of one author to the same paths closer together than this are one version in the history, milliseconds. */
 export const HISTORY_MERGE_MS = 2000;
+/** Participants of a session that are shown. */
+export const PARTICIPANTS_MAX = 1000;
+/** All of them together, bytes of JSON: every joiner is sent it. */
+export const PRESENCE_SESSION_BYTES_MAX = 512 * KiB;
 /** Presence state of a participant, bytes of JSON. */
 export const PRESENCE_BYTES_MAX = 4 * KiB;
 /** A signal's data, bytes of JSON. */
 export const SIGNAL_BYTES_MAX = 16 * KiB;
+/** Signals per second of one socket or address; twice as many at once. Streamed tokens come at 50 to 100. */
+export const SIGNALS_PER_S = 200;
+/** Namespaces `/~1` to `/~31` beside `/`: so many more tabs may share a connection. */
+export const SHARED_TABS_MAX = 31;

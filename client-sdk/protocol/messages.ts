@@ -129,6 +129,32 @@ export type Commit =
   | ClearedCommit
   | DeletedCommit;
 
+// ---- Presence and signals: never stored, no commits ---------------------------------------------------------------
+
+/** A socket of a session as the others see it. */
+export interface Participant extends Author {
+  /** Made by the server for each stay of a socket in a session. */
+  participantId: string;
+  /** What it shows; `{}` where it showed nothing. */
+  state: Json;
+  joinedAt: string;
+}
+export interface PresenceEvent {
+  sessionId: string;
+  joined: Participant[];
+  /** Ids of participants. */
+  left: string[];
+  updated: Participant[];
+}
+export interface SignalEvent {
+  sessionId: string;
+  type: string;
+  data: Json;
+  from: Author;
+  /** Left out where it came by HTTP: such a sender is no participant. */
+  participantId?: string;
+}
+
 /** Why a reader is given a snapshot in place of commits. */
 export type SnapshotReason = 'initial' | 'slow-consumer' | 'gap' | 'epoch' | 'replaced';
 
@@ -169,6 +195,8 @@ const limit = z.int().min(1).max(LIST_MAX).default(LIST_DEFAULT);
 const guards = { ifRevision: revision.optional(), ifEpoch: z.string().max(128).optional() };
 const content = z.union([z.string(), z.array(z.custom<Json>(() => true))], 'must be a string or an array of parts');
 const references = z.array(plainObject);
+// `null` is a value, nothing at all is none.
+const anyJson = z.custom<Json>((value) => value !== undefined, 'is needed');
 
 /** An ISO 8601 time; without a zone it is UTC, which the result says. */
 export const timestamp = z
@@ -212,7 +240,7 @@ export const requests = {
     cursor: cursor.optional(),
     delivery: z.enum(['every', 'latest']).default('every'),
     body: z.enum(['full', 'delta']).default('full'),
-    presence: z.custom<Json>(() => true).optional(),
+    presence: anyJson.optional(),
     updateId,
   }),
   'session:leave': z.object({ sessionId }),
@@ -257,8 +285,8 @@ export const requests = {
   'message:list': z.object({ sessionId, before: revision.optional(), after: revision.optional(), limit }),
   'session:clear': z.object({ sessionId, updateId }),
   'session:delete': z.object({ sessionId, updateId, ifEpoch: z.string().max(128).optional() }),
-  'presence:update': z.object({ sessionId, state: z.custom<Json>(() => true) }),
-  signal: z.object({ sessionId, type: z.string().min(1).max(64), data: z.custom<Json>(() => true) }),
+  'presence:update': z.object({ sessionId, state: anyJson }),
+  signal: z.object({ sessionId, type: z.string().min(1).max(64), data: anyJson }),
 } as const;
 
 /** Name of a client event. */

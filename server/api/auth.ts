@@ -11,6 +11,8 @@ export type Role = (typeof roles)[number];
 export const actions = {
   read: 'viewer',
   writeOwn: 'member',
+  presence: 'member',
+  signal: 'member',
   writeSettings: 'editor',
   writeAny: 'editor',
   create: 'editor',

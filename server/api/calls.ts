@@ -8,9 +8,11 @@ import {
   JSON_DEPTH_MAX,
   MESSAGE_METADATA_BYTES_MAX,
   METADATA_BYTES_MAX,
+  PRESENCE_BYTES_MAX,
   REFERENCES_BYTES_MAX,
   REQUEST_BYTES_MAX,
   REQUEST_DEPTH_MAX,
+  SIGNAL_BYTES_MAX,
   type Limits,
 } from '../../client-sdk/protocol/limits.js';
 import {
@@ -22,6 +24,7 @@ import {
   type Request,
 } from '../../client-sdk/protocol/messages.js';
 import type { SessionReads } from '../sync/reads.js';
+import type { Signals } from '../sync/signals.js';
 import type { Origin, UpdateQueue } from '../sync/update-queue.js';
 import type { SettingsChange, UpdateAction } from '../session/update.js';
 import { can, demand, type Action, type Principal } from './auth.js';
@@ -34,7 +37,7 @@ export interface Caller {
   readonly origin: Origin;
 }
 
-type Parsed<E extends ClientEvent> = { request: Request<E>; bytes: number };
+export type Parsed<E extends ClientEvent> = { request: Request<E>; bytes: number };
 type WithUpdateId = { sessionId: string; updateId?: string | undefined };
 
 /** Checks a request before anything recursive touches it, and parses it. Throws INVALID_REQUEST or TOO_LARGE. */
@@ -60,9 +63,17 @@ export class Calls {
   private readonly reads: SessionReads;
   private readonly limits: Limits;
   private readonly now: () => number;
+  private readonly relay: Signals['send'];
 
-  constructor(options: { queue: UpdateQueue; reads: SessionReads; limits: Limits; now: () => number }) {
+  constructor(options: {
+    queue: UpdateQueue;
+    reads: SessionReads;
+    relay: Signals['send'];
+    limits: Limits;
+    now: () => number;
+  }) {
     this.queue = options.queue;
+    this.relay = options.relay;
     this.reads = options.reads;
     this.limits = options.limits;
     this.now = options.now;
@@ -93,11 +104,15 @@ export class Calls {
     return this.submit(caller, request, action, bytes, { settings, title, metadata });
   }
 
-  /** The creating part of a join; a cursor makes `create` void. True where this call made the session. */
-  async createForJoin(caller: Caller, { request, bytes }: Parsed<'session:join'>): Promise<boolean> {
-    if (!request.create || request.cursor) return false;
-    const reply = (await this.create(caller, request, bytes)) as OpenReply;
-    return reply.created && !reply.duplicate;
+  /** The creating part of a join; a cursor makes `create` void. Where this call made the session: by which update. */
+  async createForJoin(
+    caller: Caller,
+    { request, bytes }: Parsed<'session:join'>,
+  ): Promise<{ updateId: string } | null> {
+    if (!request.create || request.cursor) return null;
+    const updateId = request.updateId ?? newUpdateId();
+    const reply = (await this.create(caller, { ...request, updateId }, bytes)) as OpenReply;
+    return reply.created && !reply.duplicate ? { updateId } : null;
   }
 
   async get(caller: Caller, { request }: Parsed<'session:get'>) {
@@ -186,6 +201,31 @@ export class Calls {
     return this.submit(caller, request, action, bytes, { ifEpoch });
   }
 
+  /** Whether a caller may show `state` to a session. Throws FORBIDDEN, INVALID_REQUEST or TOO_LARGE. */
+  checkPresence(caller: Caller, sessionId: string, state: Json): void {
+    this.demand(caller, 'presence', sessionId);
+    checkOptional(state, 'the presence', PRESENCE_BYTES_MAX);
+  }
+
+  /** As {@link checkPresence}, of a signal. */
+  checkSignal(caller: Caller, { request }: Parsed<'signal'>): void {
+    this.demand(caller, 'signal', request.sessionId);
+    checkOptional(request.data, 'data', SIGNAL_BYTES_MAX);
+  }
+
+  /** Relays a signal that was checked; `sender` is the socket it came from, none over HTTP. */
+  async signal(
+    caller: Caller,
+    { request, bytes }: Parsed<'signal'>,
+    sender?: { participantId: string; socketId: string },
+  ): Promise<void> {
+    const { sessionId, type, data } = request;
+    const from = { sessionId, type, data, from: caller.author };
+    if (sender === undefined) return this.relay({ body: from }, bytes);
+    const { participantId, socketId } = sender;
+    return this.relay({ body: { ...from, participantId }, socketId }, bytes);
+  }
+
   demand(caller: Caller, action: Action, sessionId: string): void {
     demand(caller.principal, action, sessionId, this.now());
   }
@@ -203,13 +243,17 @@ export class Calls {
   ): Promise<AnyWriteReply> {
     const update = {
       sessionId,
-      updateId: updateId ?? randomBytes(12).toString('base64url'),
+      updateId: updateId ?? newUpdateId(),
       payloadHash: digest(canonical([action.kind, payload as Json])),
       by: caller.author,
       action,
     };
     return this.queue.submit(update, caller.origin, bytes);
   }
+}
+
+function newUpdateId(): string {
+  return randomBytes(12).toString('base64url');
 }
 
 function digest(text: string): string {

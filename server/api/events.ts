@@ -1,6 +1,6 @@
 // Event streams: Server-Sent Events for readers that want nothing but HTTP. A sink of the hub like the sockets.
 import type { Response } from 'express';
-import type { Cursor } from '../../client-sdk/protocol/messages.js';
+import type { Cursor, Participant } from '../../client-sdk/protocol/messages.js';
 import type { Metrics } from '../metrics.js';
 import type { Audience, Sink } from '../sync/room.js';
 import type { Entry, SessionHub } from '../sync/session-hub.js';
@@ -16,9 +16,17 @@ const FINISH_MS = 2000;
 /** All streams are readers of every commit, whole. */
 const AUDIENCE: Audience = 'every-full';
 
+export interface StreamOptions {
+  cursor: Cursor | null;
+  endsInMs: number;
+  /** Who is in the session now; `null`: the reader wants neither presence nor signals. */
+  participants: (() => Participant[]) | null;
+}
+
 export class EventStreams implements Sink {
   private readonly metrics: Metrics;
-  private readonly streams = new Map<string, Set<Response>>();
+  /** Streams of each session, and whether they take presence and signals too. */
+  private readonly streams = new Map<string, Map<Response, { signals: boolean }>>();
   private readonly comments: NodeJS.Timeout;
 
   constructor(options: { metrics: Metrics }) {
@@ -31,13 +39,20 @@ export class EventStreams implements Sink {
     const streams = audience === AUDIENCE ? this.streams.get(sessionId) : undefined;
     if (!streams) return;
     const text = encode(event, body, positionOf(body));
-    for (const stream of streams) this.write(stream, text);
+    for (const stream of streams.keys()) this.write(stream, text);
+  }
+
+  tell(sessionId: string, event: string, body: object): void {
+    let text: string | undefined;
+    for (const [stream, { signals }] of this.streams.get(sessionId) ?? []) {
+      if (signals) this.write(stream, (text ??= encode(event, body, undefined)));
+    }
   }
 
   end(sessionId: string): void {
     const streams = this.streams.get(sessionId);
     this.streams.delete(sessionId);
-    for (const stream of streams ?? []) finish(stream);
+    for (const stream of streams?.keys() ?? []) finish(stream);
   }
 
   /** Ends every stream; its reader connects again, elsewhere. */
@@ -47,13 +62,12 @@ export class EventStreams implements Sink {
   }
 
   /** Answers with a stream of the session's commits after `cursor`, or from a snapshot on, until the caller's token runs
-   * out. Rejects before answering. */
+   * out; with `participants`, who is there, and all presence and signals after that. Rejects before answering. */
   async open(
     response: Response,
     hub: SessionHub,
     sessionId: string,
-    cursor: Cursor | null,
-    endsInMs: number,
+    { cursor, endsInMs, participants }: StreamOptions,
   ): Promise<void> {
     response.on('error', () => undefined);
     await hub.join(sessionId, AUDIENCE, cursor, (entry) => {
@@ -63,8 +77,9 @@ export class EventStreams implements Sink {
         'X-Accel-Buffering': 'no',
       });
       this.write(response, opening(sessionId, entry));
-      const streams = this.streams.get(sessionId) ?? new Set();
-      this.streams.set(sessionId, streams.add(response));
+      if (participants) this.write(response, everybody(sessionId, participants()));
+      const streams = this.streams.get(sessionId) ?? new Map<Response, { signals: boolean }>();
+      this.streams.set(sessionId, streams.set(response, { signals: participants !== null }));
     });
     const leave = () => {
       clearTimeout(expiry);
@@ -90,7 +105,9 @@ export class EventStreams implements Sink {
   }
 
   private comment(): void {
-    for (const streams of this.streams.values()) for (const stream of streams) this.write(stream, ': still here\n\n');
+    for (const streams of this.streams.values()) {
+      for (const stream of streams.keys()) this.write(stream, ': still here\n\n');
+    }
   }
 }
 
@@ -112,6 +129,10 @@ function opening(sessionId: string, { document, resumed }: Entry): string {
     return encode('session:snapshot', { sessionId, session: document, reason: 'initial' }, document);
   }
   return resumed.map(({ event, ...body }) => encode(event, body, body)).join('') || ': resumed\n\n';
+}
+
+function everybody(sessionId: string, joined: Participant[]): string {
+  return encode('presence:updated', { sessionId, joined, left: [], updated: [] }, undefined);
 }
 
 function positionOf(body: object): Cursor | undefined {

@@ -6,15 +6,20 @@ import { AttuneError } from '../../client-sdk/protocol/errors.js';
 const REFUSAL_MIN_MS = 100;
 /** A bucket may be filled up to so many seconds of its rate. */
 const BURST_S = 2;
+/** Callers whose rate is remembered. */
+const CALLERS_MAX = 10_000;
 
 export class RateLimit {
   private readonly perSecond: number;
+  private readonly what: string;
   private tokens: number;
   private filledAt = performance.now();
   private refusesUntil = -Infinity;
 
-  constructor(perSecond: number) {
+  /** `what` is limited, for the refusal's text. */
+  constructor(perSecond: number, what = 'calls') {
     this.perSecond = perSecond;
+    this.what = what;
     this.tokens = perSecond * BURST_S;
   }
 
@@ -29,8 +34,26 @@ export class RateLimit {
         this.refusesUntil = now + Math.max(((1 - this.tokens) / this.perSecond) * 1000, REFUSAL_MIN_MS);
       }
       const retryAfterMs = Math.ceil(this.refusesUntil - now);
-      throw new AttuneError('RATE_LIMITED', `at most ${this.perSecond} calls a second`, { retryAfterMs });
+      throw new AttuneError('RATE_LIMITED', `at most ${this.perSecond} ${this.what} a second`, { retryAfterMs });
     }
     this.tokens -= 1;
+  }
+}
+
+/** The buckets of many callers, by name; beyond a number of callers all start afresh. */
+export class RateLimits {
+  private readonly limits = new Map<string, RateLimit>();
+  private readonly make: () => RateLimit;
+
+  constructor(make: () => RateLimit) {
+    this.make = make;
+  }
+
+  /** As {@link RateLimit.take}, of the bucket of `caller`. */
+  take(caller: string): void {
+    if (this.limits.size > CALLERS_MAX) this.limits.clear();
+    const limit = this.limits.get(caller) ?? this.make();
+    this.limits.set(caller, limit);
+    limit.take();
   }
 }

@@ -4,6 +4,7 @@ import type { Request } from 'express';
 import type { Logger } from 'pino';
 import type { Metrics } from '../metrics.js';
 import type { SettingsSchema } from '../session/settings-schema.js';
+import type { Presence } from '../sync/presence.js';
 import type { SessionReads } from '../sync/reads.js';
 import type { SessionHub } from '../sync/session-hub.js';
 import type { Transfer } from '../sync/transfer.js';
@@ -22,6 +23,7 @@ export interface RestOptions {
   metrics: Metrics;
   logger: Logger;
   hub: SessionHub;
+  presence: Presence;
   reads: SessionReads;
   transfer: Transfer;
   streams: EventStreams;

@@ -7,7 +7,7 @@ import express, {
   type Router,
 } from 'express';
 import { AttuneError } from '../../client-sdk/protocol/errors.js';
-import { LIST_DEFAULT, LIST_MAX, REQUEST_BYTES_MAX } from '../../client-sdk/protocol/limits.js';
+import { LIST_DEFAULT, LIST_MAX, REQUEST_BYTES_MAX, SIGNALS_PER_S } from '../../client-sdk/protocol/limits.js';
 import {
   sessionIdPattern,
   type AnyWriteReply,
@@ -19,6 +19,7 @@ import type { ListPosition } from '../sync/reads.js';
 import { roleOf } from './auth.js';
 import { parseRequest, type Caller } from './calls.js';
 import { parsePosition } from './events.js';
+import { RateLimit, RateLimits } from './rate-limit.js';
 import type { CallerOf, RestOptions } from './rest-options.js';
 import {
   body,
@@ -115,9 +116,12 @@ export function sessionRoutes(options: RestOptions, callerOf: CallerOf, answerEr
       }
       const cursor = parsePosition(request.get('Last-Event-ID'));
       const endsInMs = caller.principal.expiresAt - options.now();
-      await options.streams.open(response, options.hub, sessionId, cursor, endsInMs);
+      const wantsSignals = request.query['signals'] === '1' || request.query['signals'] === 'true';
+      const participants = wantsSignals ? () => options.presence.participants(sessionId) : null;
+      await options.streams.open(response, options.hub, sessionId, { cursor, endsInMs, participants });
     }),
   );
+  signalRoutes(router, options, handle);
   return router;
 }
 
@@ -214,6 +218,20 @@ function messageRoutes(router: Router, { calls }: RestOptions, handle: Handle): 
     `${path}/:messageId`,
     ...handle(async (request, response, caller) => {
       response.json(await calls.deleteMessage(caller, parseRequest('message:delete', one(request))));
+    }),
+  );
+}
+
+function signalRoutes(router: Router, { calls }: RestOptions, handle: Handle): void {
+  const rates = new RateLimits(() => new RateLimit(SIGNALS_PER_S, 'signals'));
+  router.post(
+    '/sessions/:id/signals',
+    ...handle(async (request, response, caller) => {
+      rates.take(request.socket.remoteAddress ?? '');
+      const parsed = parseRequest('signal', { ...body(request), sessionId: idOf(request) });
+      calls.checkSignal(caller, parsed);
+      await calls.signal(caller, parsed);
+      response.status(202).json({});
     }),
   );
 }

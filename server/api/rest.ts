@@ -4,14 +4,11 @@ import express, { type ErrorRequestHandler, type Request, type RequestHandler } 
 import helmet from 'helmet';
 import { AttuneError, errorTable, type ErrorCode } from '../../client-sdk/protocol/errors.js';
 import { REQUEST_BYTES_MAX } from '../../client-sdk/protocol/limits.js';
-import { RateLimit } from './rate-limit.js';
+import { RateLimit, RateLimits } from './rate-limit.js';
 import type { CallerOf, RestOptions } from './rest-options.js';
 import { lingerOver } from './rest-request.js';
 import { sessionRoutes } from './rest-sessions.js';
 import { transferRoutes } from './rest-transfer.js';
-
-/** Addresses whose rate is remembered; beyond, all start afresh. */
-const ADDRESSES_MAX = 10_000;
 
 export function createRest(options: RestOptions): express.Express {
   const app = express();
@@ -93,13 +90,9 @@ function operations(app: express.Express, { readiness, metrics }: RestOptions): 
 }
 
 function createCallerOf({ authenticate, rateCallsPerS }: RestOptions): CallerOf {
-  const rates = new Map<string, RateLimit>();
+  const rates = new RateLimits(() => new RateLimit(rateCallsPerS));
   return async (request) => {
-    const address = request.socket.remoteAddress ?? '';
-    if (rates.size > ADDRESSES_MAX) rates.clear();
-    const rate = rates.get(address) ?? new RateLimit(rateCallsPerS);
-    rates.set(address, rate);
-    rate.take();
+    rates.take(request.socket.remoteAddress ?? '');
     const [scheme, token] = (request.get('Authorization') ?? '').split(' ');
     const principal = await authenticate(scheme?.toLowerCase() === 'bearer' ? token : undefined);
     const author = {

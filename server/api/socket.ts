@@ -1,11 +1,11 @@
-// Sockets: Socket.IO on namespace `/`. Every packet is answered or ignored; nothing a client sends ends the process.
+// Sockets: Socket.IO on namespace `/` and those of more tabs. Every packet is answered or ignored; nothing a client sends ends the process.
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server as HttpServer } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { Server, type Socket } from 'socket.io';
 import { AttuneError } from '../../client-sdk/protocol/errors.js';
-import { REQUEST_BYTES_MAX } from '../../client-sdk/protocol/limits.js';
+import { REQUEST_BYTES_MAX, SIGNALS_PER_S } from '../../client-sdk/protocol/limits.js';
 import {
   handshake,
   requests,
@@ -15,14 +15,18 @@ import {
 } from '../../client-sdk/protocol/messages.js';
 import { PROTOCOL_VERSION } from '../../client-sdk/protocol/version.js';
 import type { Metrics } from '../metrics.js';
+import type { Presence } from '../sync/presence.js';
 import { audiences, type Audience, type Sink } from '../sync/room.js';
-import type { Entry, SessionHub } from '../sync/session-hub.js';
+import type { SessionHub } from '../sync/session-hub.js';
 import type { Authenticate } from './auth.js';
 import { parseRequest, type Caller, type Calls } from './calls.js';
 import { ConnectionGuard } from './connection-guard.js';
 import { joinWrites } from './joined-writes.js';
+import { endSocket, Namespaces } from './namespaces.js';
 import { RateLimit } from './rate-limit.js';
 import { invalidRequest, type ToWireError } from './reply.js';
+import { SlowReaders } from './slow-readers.js';
+import { roomOf, SocketSessions } from './socket-sessions.js';
 
 /** Socket.IO's default, which clients expect. */
 const SOCKET_PATH = '/socket.io/';
@@ -32,12 +36,6 @@ const PING_INTERVAL_MS = 10_000;
 const PING_TIMEOUT_MS = 8_000;
 /** How long a connection may stay without joining the namespace. */
 const CONNECT_TIMEOUT_MS = 5_000;
-/** How often the backlog of each socket is looked at, milliseconds. */
-const BACKLOG_CHECK_MS = 500;
-/** Bytes that a socket may leave unread; one that has more at two looks is cut. */
-const BACKLOG_BYTES_MAX = 1024 * 1024;
-/** Sessions that one socket may be in at the same time. */
-const ROOMS_PER_SOCKET_MAX = 1000;
 /** Update barriers that one socket keeps. */
 const BARRIERS_MAX = 1000;
 /** A leaving node spreads the reconnection of its clients over so long, milliseconds. */
@@ -59,17 +57,9 @@ export interface SocketApiOptions {
 interface Connection {
   readonly caller: Caller;
   readonly rate: RateLimit;
-  /** Sessions it is in, and as what. */
-  readonly joined: Map<string, Audience>;
-  /** Joins and leaves of one session are carried out one after the other. */
-  readonly moves: Map<string, Promise<unknown>>;
-  /** The newest write to each session that was not answered: what this socket asks after it sees it. */
-  readonly writes: Map<string, Promise<unknown>>;
-  /** It had too much unread when it was last looked at. */
-  isBehind: boolean;
+  readonly signalRate: RateLimit;
+  readonly sessions: SocketSessions;
 }
-
-const roomOf = (sessionId: string, audience: Audience) => `${audience} ${sessionId}`;
 
 export class SocketApi implements Sink {
   private readonly options: SocketApiOptions;
@@ -77,8 +67,10 @@ export class SocketApi implements Sink {
   private readonly io: Server;
   private readonly guard: ConnectionGuard;
   private readonly connections = new Map<Socket, Connection>();
-  private readonly backlogCheck: NodeJS.Timeout;
+  private readonly namespaces: Namespaces;
+  private readonly slowReaders: SlowReaders;
   private hub!: SessionHub;
+  private presence!: Presence;
 
   constructor(options: SocketApiOptions) {
     this.options = options;
@@ -100,33 +92,37 @@ export class SocketApi implements Sink {
       connectTimeout: CONNECT_TIMEOUT_MS,
       cors: { origin: [...options.allowedOrigins], credentials: true },
       allowRequest: (request, answer) => answer(null, options.originAllowed(request)),
+      cleanupEmptyChildNamespaces: true,
     });
     joinWrites(this.io);
     this.guard = new ConnectionGuard(this.io);
-    this.io.use(
-      (socket, next) =>
-        void this.admit(socket).then(
-          () => next(),
-          (error: Error) => next(error),
-        ),
-    );
-    this.io.on('connection', (socket) => this.connect(socket));
-    this.backlogCheck = setInterval(() => this.cutSlowReaders(), BACKLOG_CHECK_MS);
-    this.backlogCheck.unref();
+    const admit = (socket: Socket, next: (error?: Error) => void) =>
+      void this.admit(socket).then(
+        () => next(),
+        (error: Error) => next(error),
+      );
+    this.namespaces = new Namespaces(this.io, admit, (socket) => this.connect(socket));
+    this.slowReaders = new SlowReaders(this.io, options);
   }
 
-  /** The hub and its sinks know each other: this one is given the hub once it is made. */
-  attach(hub: SessionHub): void {
+  /** The hub and its sinks know each other: this one is given the hub, and presence, once they are made. */
+  attach(hub: SessionHub, presence: Presence): void {
     this.hub = hub;
+    this.presence = presence;
   }
 
   emit(sessionId: string, audience: Audience, event: string, body: object): void {
-    this.io.to(roomOf(sessionId, audience)).emit(event, body);
+    this.namespaces.emit([roomOf(sessionId, audience)], event, body);
+  }
+
+  tell(sessionId: string, event: string, body: object, exceptSocketId?: string): void {
+    const rooms = audiences.map((audience) => roomOf(sessionId, audience));
+    this.namespaces.emit(rooms, event, body, exceptSocketId);
   }
 
   end(sessionId: string): void {
-    for (const audience of audiences) this.io.in(roomOf(sessionId, audience)).socketsLeave(roomOf(sessionId, audience));
-    for (const connection of this.connections.values()) connection.joined.delete(sessionId);
+    for (const audience of audiences) this.namespaces.empty(roomOf(sessionId, audience));
+    for (const { sessions } of this.connections.values()) sessions.ended(sessionId);
   }
 
   /** Tells every client to come back elsewhere, each at a time of its own. */
@@ -138,7 +134,7 @@ export class SocketApi implements Sink {
 
   /** Closes every connection. */
   async close(): Promise<void> {
-    clearInterval(this.backlogCheck);
+    this.slowReaders.close();
     await this.io.close();
   }
 
@@ -161,7 +157,7 @@ export class SocketApi implements Sink {
       };
       socket.data = { principal, author, origin: { barriers: new Map() } } satisfies Caller;
     } catch (error) {
-      this.guard.left(socket.conn);
+      this.guard.refused(socket.conn, socket.nsp.name);
       const data = this.options.toWireError(error);
       throw Object.assign(new Error(data.message), { data });
     }
@@ -169,27 +165,26 @@ export class SocketApi implements Sink {
 
   private connect(socket: Socket): void {
     const { logger, metrics, rateCallsPerS } = this.options;
+    const { hub, presence, calls } = this;
+    const caller = socket.data as Caller;
     const connection: Connection = {
-      caller: socket.data as Caller,
+      caller,
       rate: new RateLimit(rateCallsPerS),
-      joined: new Map(),
-      moves: new Map(),
-      writes: new Map(),
-      isBehind: false,
+      signalRate: new RateLimit(SIGNALS_PER_S, 'signals'),
+      sessions: new SocketSessions({ socket, caller, calls, hub, presence }),
     };
     this.connections.set(socket, connection);
     metrics.sockets.set(this.connections.size);
     const expiry = this.disconnectAtExpiry(socket, connection);
     // A client may name an event `error`: without a listener that would be thrown.
     socket.on('error', (error) => logger.debug({ err: error as unknown }, 'socket'));
-    socket.onAny((event: string, ...args: unknown[]) => this.receive(socket, connection, event, args));
+    socket.onAny((event: string, ...args: unknown[]) => this.receive(connection, event, args));
     socket.on('disconnect', () => {
       clearTimeout(expiry);
-      this.guard.left(socket.conn);
+      this.guard.left(socket.conn, socket.nsp.name);
       this.connections.delete(socket);
       metrics.sockets.set(this.connections.size);
-      for (const [sessionId, audience] of connection.joined) this.hub.leave(sessionId, audience);
-      connection.joined.clear();
+      connection.sessions.leaveAll();
     });
   }
 
@@ -197,10 +192,11 @@ export class SocketApi implements Sink {
     const { expiresAt } = caller.principal;
     if (expiresAt === Infinity) return undefined;
     // Timers hold at most 2^31 ms; a token that lives longer than that outlives the connection's patience anyway.
-    return setTimeout(() => socket.disconnect(true), Math.min(expiresAt - Date.now(), 2 ** 31 - 1)).unref();
+    const end = () => (this.guard.isAlone(socket.conn) ? socket.disconnect(true) : endSocket(socket));
+    return setTimeout(end, Math.min(expiresAt - Date.now(), 2 ** 31 - 1)).unref();
   }
 
-  private receive(socket: Socket, connection: Connection, event: string, args: unknown[]): void {
+  private receive(connection: Connection, event: string, args: unknown[]): void {
     const last = args.at(-1);
     const acknowledge = typeof last === 'function' ? (args.pop() as (reply: object) => void) : () => undefined;
     const refuse = (error: unknown) => acknowledge({ ok: false, error: this.options.toWireError(error) });
@@ -212,7 +208,7 @@ export class SocketApi implements Sink {
     try {
       connection.rate.take();
       if (args.length !== 1) throw new AttuneError('INVALID_REQUEST', 'an event takes one object');
-      this.carryOut(socket, connection, event as ClientEvent, args[0]).then(
+      this.carryOut(connection, event as ClientEvent, args[0]).then(
         (reply) => acknowledge({ ok: true, ...reply }),
         refuse,
       );
@@ -222,28 +218,22 @@ export class SocketApi implements Sink {
   }
 
   /** Parses and carries out; a write is in the queue when this returns its promise. */
-  private carryOut(socket: Socket, connection: Connection, event: ClientEvent, raw: unknown): Promise<object> {
+  private carryOut(connection: Connection, event: ClientEvent, raw: unknown): Promise<object> {
     const { calls } = this;
-    const { caller } = connection;
+    const { caller, sessions } = connection;
     if (caller.origin.barriers.size > BARRIERS_MAX) caller.origin.barriers.clear();
-    const write = (sessionId: string, answer: Promise<object>) => noted(connection.writes, sessionId, answer);
-    // What was asked behind a write of the same socket sees it, as if it had waited for the answer.
-    const read = async (sessionId: string, ask: () => Promise<object>) => {
-      await connection.writes.get(sessionId)?.catch(() => undefined);
-      return ask();
-    };
+    const write = (sessionId: string, answer: Promise<object>) => sessions.wrote(sessionId, answer);
+    const read = (sessionId: string, ask: () => Promise<object>) => sessions.read(sessionId, ask);
     switch (event) {
       case 'session:open': {
         const parsed = parseRequest(event, raw);
         return write(parsed.request.sessionId ?? '', calls.open(caller, parsed));
       }
       case 'session:join': {
-        const parsed = parseRequest(event, raw);
-        return this.join(socket, connection, parsed);
+        return sessions.join(parseRequest(event, raw));
       }
       case 'session:leave': {
-        const { sessionId } = parseRequest(event, raw).request;
-        return this.move(connection, sessionId, async () => this.leave(socket, connection, sessionId));
+        return sessions.leave(parseRequest(event, raw).request.sessionId);
       }
       case 'session:get': {
         const parsed = parseRequest(event, raw);
@@ -291,9 +281,13 @@ export class SocketApi implements Sink {
         const parsed = parseRequest(event, raw);
         return write(parsed.request.sessionId, calls.delete(caller, parsed));
       }
-      case 'presence:update':
-      case 'signal':
-        throw new AttuneError('INVALID_REQUEST', `${event} is not served by this version`);
+      case 'presence:update': {
+        return sessions.show(parseRequest(event, raw));
+      }
+      case 'signal': {
+        connection.signalRate.take();
+        return sessions.signal(parseRequest(event, raw));
+      }
       default:
         return event satisfies never;
     }
@@ -302,103 +296,8 @@ export class SocketApi implements Sink {
   /** A reader of deltas has the settings already: they are left out of its acknowledgements. */
   private async trimmed(connection: Connection, sessionId: string, answer: Promise<object>): Promise<object> {
     const reply = await answer;
-    if (!connection.joined.get(sessionId)?.endsWith('delta')) return reply;
+    if (!connection.sessions.isReaderOfDeltas(sessionId)) return reply;
     const { settings: _settings, ...rest } = reply as SettingsReply;
     return rest;
   }
-
-  private async join(
-    socket: Socket,
-    connection: Connection,
-    parsed: ReturnType<typeof parseRequest<'session:join'>>,
-  ): Promise<object> {
-    const { sessionId, cursor, delivery, body } = parsed.request;
-    this.calls.demand(connection.caller, 'read', sessionId);
-    if (connection.joined.size + connection.moves.size >= ROOMS_PER_SOCKET_MAX && !connection.joined.has(sessionId)) {
-      throw new AttuneError('RATE_LIMITED', `a socket is in at most ${ROOMS_PER_SOCKET_MAX} sessions`);
-    }
-    const created = this.calls.createForJoin(connection.caller, parsed);
-    // It is awaited when this join has its turn; a refusal before that must not count as one that nobody handles.
-    created.catch(() => undefined);
-    if (parsed.request.create) void noted(connection.writes, sessionId, created);
-    return this.move(connection, sessionId, async () => {
-      const isNew = await created;
-      let reply: object = {};
-      let entered = false;
-      const audience: Audience = `${delivery}-${body}`;
-      await this.hub
-        .join(sessionId, audience, cursor ?? null, (entry) => {
-          this.leave(socket, connection, sessionId);
-          entered = socket.connected;
-          if (entered) {
-            connection.joined.set(sessionId, audience);
-            void socket.join(roomOf(sessionId, audience));
-          }
-          reply = joinReply(entry);
-        })
-        .catch((error: unknown) => {
-          // It was created and is gone again: "not committed" would be wrong.
-          const isGone = isNew && error instanceof AttuneError && error.code === 'SESSION_NOT_FOUND';
-          throw isGone ? new AttuneError('OUTCOME_UNKNOWN', 'the session was created and is gone again') : error;
-        });
-      // It left while it was let in: the place that the hub now counts is given back.
-      if (!entered) this.hub.leave(sessionId, audience);
-      return reply;
-    });
-  }
-
-  private leave(socket: Socket, connection: Connection, sessionId: string): object {
-    const audience = connection.joined.get(sessionId);
-    if (audience === undefined) return {};
-    connection.joined.delete(sessionId);
-    void socket.leave(roomOf(sessionId, audience));
-    this.hub.leave(sessionId, audience);
-    return {};
-  }
-
-  private move<T>(connection: Connection, sessionId: string, step: () => Promise<T>): Promise<T> {
-    const before = Promise.allSettled([connection.moves.get(sessionId), connection.writes.get(sessionId)]);
-    return noted(connection.moves, sessionId, before.then(step));
-  }
-
-  /** Who does not read costs nobody else: what it left unread is bounded, and then it is cut. */
-  private cutSlowReaders(): void {
-    for (const [socket, connection] of this.connections) {
-      const wasBehind = connection.isBehind;
-      connection.isBehind = backlogOf(socket) > BACKLOG_BYTES_MAX;
-      // A burst of ours may be on its way to a reader that takes it: one that still has it unread does not.
-      if (!connection.isBehind || !wasBehind) continue;
-      this.options.metrics.cut.inc();
-      this.options.logger.info({ socket: socket.id }, 'a socket that does not read is cut');
-      socket.conn.close(true);
-    }
-  }
-}
-
-/** Keeps `answer` as the newest of its session until it is settled. */
-function noted<T>(newest: Map<string, Promise<unknown>>, sessionId: string, answer: Promise<T>): Promise<T> {
-  newest.set(sessionId, answer);
-  const settled = () => {
-    if (newest.get(sessionId) === answer) newest.delete(sessionId);
-  };
-  answer.then(settled, settled);
-  return answer;
-}
-
-function joinReply({ document, resumed }: Entry): object {
-  if (resumed === null) return { session: document, participants: [] };
-  const { epoch, revision } = document;
-  return { resumed: true, epoch, revision, commits: resumed, participants: [] };
-}
-
-/** Bytes written for a socket that its peer has not taken. */
-function backlogOf(socket: Socket): number {
-  // engine.io keeps both to itself and offers no other way to see them.
-  const { writeBuffer, transport } = socket.conn as unknown as {
-    writeBuffer: { data?: string | Buffer }[];
-    transport: { socket?: { bufferedAmount?: number } };
-  };
-  let bytes = transport.socket?.bufferedAmount ?? 0;
-  for (const packet of writeBuffer) bytes += packet.data?.length ?? 0;
-  return bytes;
 }

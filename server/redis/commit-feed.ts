@@ -1,7 +1,7 @@
 // The feed: what Redis publishes of the sessions with local readers. One subscription per session; it may lose
 // messages, so it promises nothing but their order per publisher: the hub compares revisions.
 import type { Logger } from 'pino';
-import type { Commit } from '../../client-sdk/protocol/messages.js';
+import type { Commit, Participant, SignalEvent } from '../../client-sdk/protocol/messages.js';
 import type { RedisClient } from './connection.js';
 import { RedisFailure } from './connection.js';
 import type { Keys } from './keys.js';
@@ -11,12 +11,36 @@ const HEARTBEAT_MS = 1000;
 /** Channels subscribed to again by one command after a reconnection. */
 const RESUBSCRIBE_CHANNELS = 500;
 
-/** One publication: the commits of one batch in order, or that the session was replaced, or that its lease is wanted. */
+/** A participant, and the node whose socket it is. */
+export interface Shown {
+  node: string;
+  participant: Participant;
+}
+
+/** What changed of who is shown, between two versions that follow each other; 0: nobody is shown. */
+export interface PresenceChange {
+  before: number;
+  version: number;
+  joined: Shown[];
+  updated: Shown[];
+  left: string[];
+}
+
+/** A signal on its way, and the socket that it came from, if one. */
+export interface RelayedSignal {
+  body: SignalEvent;
+  socketId?: string;
+}
+
+/** One publication: the commits of one batch in order; or one of the others. */
 export interface FeedMessage {
   epoch: string;
   commits?: Commit[];
+  /** The session was replaced. */
   replaced?: true;
-  /** The node that wants it. */
+  presence?: PresenceChange;
+  signal?: RelayedSignal;
+  /** The node that wants the session's lease. */
   wanted?: string;
   /** Size of the publication, characters. */
   size: number;

@@ -19,7 +19,7 @@ const REFUSED_UNEXECUTED = new Set(
 export type RedisClient = Redis | Cluster;
 
 /** What a connection is for; it is its name in Redis too. */
-export type RedisRole = 'data' | 'bulk' | 'feed' | 'lock';
+export type RedisRole = 'data' | 'bulk' | 'presence' | 'feed' | 'lock';
 
 /** Where Redis is: a URL as `REDIS_URL` takes it, or the unix socket of the managed one. */
 export type RedisAddress = { url: string } | { socketPath: string };

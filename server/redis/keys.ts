@@ -29,6 +29,8 @@ export interface SessionKeys {
   readonly index: string;
   /** String with a TTL: another node waits for the lease. */
   readonly wanted: string;
+  /** Hash with a TTL: `<node>:<participant>` -> what it shows; `v`, its version; `b`, its bytes. */
+  readonly presence: string;
   /** Sharded channel of the session's commits. */
   readonly channel: string;
   /** Redlock's key, on the lock servers. */
@@ -41,6 +43,8 @@ export interface Keys {
   /** The index of sessions of one partition, 0 .. PARTITIONS-1. */
   index(partition: number): string;
   partitionOf(id: string): number;
+  /** String with a TTL: that node lives. */
+  node(nodeId: string): string;
   /** String: the number of partitions the data was written with. */
   readonly partitions: string;
 }
@@ -53,6 +57,7 @@ export function createKeys(prefix: string): Keys {
     partitionOf,
     index,
     partitions: `${prefix}:partitions`,
+    node: (nodeId) => `${prefix}:node:${nodeId}`,
     session(id) {
       const partition = partitionOf(id);
       const own = `${base(partition)}:${id}:`;
@@ -67,6 +72,7 @@ export function createKeys(prefix: string): Keys {
         history: `${own}history`,
         index: index(partition),
         wanted: `${own}wanted`,
+        presence: `${own}presence`,
         channel: `${own}feed`,
         lock: `${own}lock`,
       };

@@ -16,6 +16,8 @@ export const scriptNames = [
   'export',
   'import',
   'idle',
+  'presence',
+  'signal',
 ] as const;
 type ScriptName = (typeof scriptNames)[number] | 'commitFreeing';
 
@@ -28,9 +30,11 @@ export function scriptSource(name: (typeof scriptNames)[number]): string {
 /** One key each reader or writer names, in the order that the script's header gives. */
 const keysOf: Record<ScriptName, (keys: SessionKeys) => string[]> = {
   read: (k) => [k.doc, k.log, k.messages],
-  check: (k) => [k.doc],
+  check: (k) => [k.doc, k.presence],
   idle: (k) => [k.doc],
   fence: (k) => [k.doc, k.wanted],
+  presence: (k) => [k.doc, k.presence, k.channel],
+  signal: (k) => [k.doc, k.channel],
   commit: commitKeys,
   commitFreeing: commitKeys,
   at: (k) => [k.doc, k.log, k.history],
@@ -42,7 +46,7 @@ const keysOf: Record<ScriptName, (keys: SessionKeys) => string[]> = {
 
 function commitKeys(k: SessionKeys): string[] {
   const data = [k.doc, k.log, k.ids, k.idsBefore, k.messages, k.created, k.changed, k.history];
-  return [...data, k.index, k.wanted, k.channel];
+  return [...data, k.index, k.wanted, k.channel, k.presence];
 }
 
 type Argument = string | number;

@@ -45,6 +45,12 @@ export type ReadReply =
   | { kind: 'tail'; cursor: Cursor; commits: Commit[]; bytes: number }
   | { kind: 'state'; stored: StoredState; messages: (Message | null)[] };
 
+/** Where a session is. */
+export interface Place extends Cursor {
+  /** Version of who is shown; 0: nobody. */
+  presence: number;
+}
+
 /** What is remembered of an update id. */
 export interface Remembered {
   revision: number;
@@ -171,11 +177,11 @@ export class SessionStore {
     }
   }
 
-  /** Where sessions are now, `null` for those that are gone; one pipeline. */
-  async check(sessionIds: readonly string[]): Promise<(Cursor | null)[]> {
+  /** Where sessions and their presence are now, `null` for those that are gone; one pipeline. */
+  async check(sessionIds: readonly string[]): Promise<(Place | null)[]> {
     const replies = await Promise.all(sessionIds.map((id) => this.scripts.run('check', this.keys.session(id), [])));
-    return replies.map(([tag, epoch, revision]) =>
-      tag === 'AT' ? { epoch: epoch as string, revision: revision as number } : null,
+    return replies.map(([tag, epoch, revision, presence]) =>
+      tag === 'AT' ? { epoch: epoch as string, revision: revision as number, presence: Number(presence) } : null,
     );
   }
 

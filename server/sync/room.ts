@@ -20,6 +20,8 @@ export type Audience = (typeof audiences)[number];
 /** Delivers to readers. An event is given to each reader of the audience that entered before. */
 export interface Sink {
   emit(sessionId: string, audience: Audience, event: string, body: object): void;
+  /** Presence and signals: to every reader who takes them, but for one socket. */
+  tell(sessionId: string, event: 'presence:updated' | 'signal', body: object, exceptSocketId?: string): void;
   /** The session is over: its readers are let go. */
   end(sessionId: string): void;
 }

@@ -7,6 +7,8 @@ import type { Commit, Cursor, SessionDocument } from '../../client-sdk/protocol/
 import type { Metrics } from '../metrics.js';
 import type { CommitFeed, FeedMessage } from '../redis/commit-feed.js';
 import type { ReadReply, SessionStore } from '../redis/session-store.js';
+import type { Presence } from './presence.js';
+import type { Signals } from './signals.js';
 import { noTail, Room, type Audience, type Sink, type Tail } from './room.js';
 
 /** A round of the check of all revisions takes this plus up to half as much again, milliseconds. */
@@ -15,6 +17,8 @@ const CHECK_MS = 1000;
 const CHECK_SESSIONS = 16;
 /** A reader that finds its room ended tries again so often: each time is another end of the session. */
 const JOIN_ATTEMPTS_MAX = 5;
+/** A reader waits so long at most to learn who else is there, milliseconds: it enters all the same, and is told later. */
+const PRESENCE_WAIT_MS = 50;
 /** Repairs after a reconnection that read from Redis at the same time. */
 const REPAIRS_MAX = 64;
 
@@ -30,6 +34,9 @@ export interface SessionHubOptions {
   feed: (onGap: () => void) => CommitFeed;
   /** All who deliver to readers: sockets, event streams. */
   sinks: readonly Sink[];
+  /** Who is in each session. */
+  presence: Presence;
+  signals: Signals;
   /** This node's own wishes come back by the feed too. */
   nodeId: string;
   /** Another node waits for the lease of a session. */
@@ -84,9 +91,11 @@ export class SessionHub {
     room.pins += 1;
     try {
       await room.subscribed;
+      const isPresenceKnown = room.over ? Promise.resolve() : this.options.presence.open(sessionId);
       // Reads are sent after the subscription and after the reader asked: no write acknowledged before is missed.
       const isNew = room.document === null;
       if (isNew) await this.refresh(room, 'join');
+      await within(isPresenceKnown, PRESENCE_WAIT_MS);
       const tail = cursor ? await this.readTail(room, cursor) : null;
       if (!tail && !isNew) await this.refresh(room, 'join');
       const { document } = room;
@@ -153,6 +162,7 @@ export class SessionHub {
     room.stop();
     this.feed.unsubscribe(room.sessionId, room.listener);
     if (this.rooms.get(room.sessionId) === room) this.rooms.delete(room.sessionId);
+    this.options.presence.end(room.sessionId);
     this.options.metrics.rooms.set(this.rooms.size);
   }
 
@@ -163,6 +173,8 @@ export class SessionHub {
       if (message.wanted !== this.options.nodeId) this.options.onWanted(room.sessionId);
       return;
     }
+    if (message.presence) return this.options.presence.hear(room.sessionId, message.presence);
+    if (message.signal) return this.options.signals.hear(message.signal);
     const { document } = room;
     if (!document || room.repairing) {
       // The read under way does not contain it for certain: it is looked at again when the read is in.
@@ -294,7 +306,13 @@ export class SessionHub {
   private async check(rooms: readonly Room[]): Promise<void> {
     if (rooms.length === 0 || !this.store.ready) return;
     try {
+      const { presence } = this.options;
+      const versions = rooms.map((room) => presence.versionOf(room.sessionId));
       const found = await this.store.check(rooms.map((room) => room.sessionId));
+      for (const [i, room] of rooms.entries()) {
+        const place = found[i];
+        if (place && !room.over) presence.checked(room.sessionId, versions[i]!, place.presence);
+      }
       const behind = rooms.filter((room, at) => !room.over && differs(room.document, found[at] ?? null));
       await this.repairSome(behind, 'check');
     } catch (error) {
@@ -315,6 +333,13 @@ export class SessionHub {
       await Promise.all(rooms.slice(i, i + REPAIRS_MAX).map((room) => this.repair(room, cause)));
     }
   }
+}
+
+/** Waits for what never rejects, but not longer than `ms`. */
+async function within(known: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([known, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
 }
 
 /** Whether Redis is at another place than the room, or ahead of it. (The feed may have been faster than the check.) */

@@ -2,6 +2,7 @@
 -- commit: decides one batch of updates of one session: all of it is written, or nothing.
 -- Order: look the ids up, compare the guards, check the types; then write; publish last. Lua has no rollback.
 -- KEYS  1 doc  2 log  3 ids  4 idsBefore  5 messages  6 created  7 changed  8 history  9 index  10 wanted  11 channel
+--       12 presence
 -- ARGV  one JSON-free list, read from the front:
 --       session id, mode (create | update | delete), epoch, revision, fence
 --       limits: commits of the log, its bytes, versions, ids of a generation, ms of a generation
@@ -150,6 +151,7 @@ end
 if #bodies > 0 then
   if mode == 'delete' then
     redis.call('UNLINK', doc, log, messages, created, changed, history)
+    if typed(KEYS[12], 'hash') then redis.call('UNLINK', KEYS[12]) end
     redis.call('ZREM', KEYS[9], sessionId)
   else
     local over = redis.call('XLEN', log) - logCommitsMax

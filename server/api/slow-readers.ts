@@ -1,0 +1,63 @@
+// Cuts connections whose peer does not read: what one of them leaves unread is bounded, and costs nobody else anything.
+import type { Logger } from 'pino';
+import type { Server } from 'socket.io';
+import type { Metrics } from '../metrics.js';
+
+/** How often the backlog of each connection is looked at, milliseconds. */
+const BACKLOG_CHECK_MS = 500;
+/** Bytes that a connection may leave unread; one that has more at two looks is cut. */
+const BACKLOG_BYTES_MAX = 1024 * 1024;
+
+/** What engine.io keeps to itself of a connection; it offers no other way to see what is unread. */
+interface Connection {
+  readonly id: string;
+  readonly writeBuffer: { data?: string | Buffer }[];
+  readonly transport: { socket?: { bufferedAmount?: number } };
+  on(event: 'close', listener: () => void): void;
+  close(discard: boolean): void;
+}
+
+export class SlowReaders {
+  private readonly metrics: Metrics;
+  private readonly logger: Logger;
+  /** Every connection, and whether it had too much unread when it was last looked at. */
+  private readonly isBehind = new Map<Connection, boolean>();
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(io: Server, options: { metrics: Metrics; logger: Logger }) {
+    this.metrics = options.metrics;
+    this.logger = options.logger;
+    const engine = io.engine as unknown as {
+      on(event: 'connection', listener: (connection: Connection) => void): void;
+    };
+    engine.on('connection', (connection) => {
+      this.isBehind.set(connection, false);
+      connection.on('close', () => this.isBehind.delete(connection));
+    });
+    this.timer = setInterval(() => this.look(), BACKLOG_CHECK_MS);
+    this.timer.unref();
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+  }
+
+  private look(): void {
+    for (const [connection, wasBehind] of this.isBehind) {
+      const isBehind = backlogOf(connection) > BACKLOG_BYTES_MAX;
+      this.isBehind.set(connection, isBehind);
+      // A burst of ours may be on its way to a reader that takes it: one that still has it unread does not.
+      if (!isBehind || !wasBehind) continue;
+      this.metrics.cut.inc();
+      this.logger.info({ connection: connection.id }, 'a connection that is not read is cut');
+      connection.close(true);
+    }
+  }
+}
+
+/** Bytes written for a connection that its peer has not taken. */
+function backlogOf({ writeBuffer, transport }: Connection): number {
+  let bytes = transport.socket?.bufferedAmount ?? 0;
+  for (const packet of writeBuffer) bytes += packet.data?.length ?? 0;
+  return bytes;
+}

@@ -38,6 +38,8 @@ const BULK_COMMAND_TIMEOUT_MS = 10_000;
 const READY_PING_MS = 500;
 /** Of the time a drain may take, what is left for closing connections after the queues are empty, milliseconds. */
 const CLOSE_MS = 500;
+/** Of it, for what clients were not sent yet: answers, and where to go, milliseconds. */
+const WRITE_MS = 100;
 
 /** A server that is listening. */
 export interface AttuneServer {
@@ -161,9 +163,10 @@ async function start(
       http.close();
       await within(queue.drain(), Math.max(config.DRAIN_TIMEOUT_MS - CLOSE_MS, 0));
       streams.close();
+      await sockets.written(WRITE_MS);
       // The sockets are gone when this returns: then nobody of this node is there any more.
       const closed = sockets.close();
-      await within(Promise.all([closed, presence.close()]), CLOSE_MS);
+      await within(Promise.all([closed, presence.close()]), CLOSE_MS - WRITE_MS);
       http.closeAllConnections();
       await hub.close();
       await stop();

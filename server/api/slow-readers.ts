@@ -8,6 +8,9 @@ const BACKLOG_CHECK_MS = 500;
 /** Bytes that a connection may leave unread; one that has more at two looks is cut. */
 const BACKLOG_BYTES_MAX = 1024 * 1024;
 
+/** Pause between two looks at what is still to be written, milliseconds. */
+const WRITTEN_POLL_MS = 5;
+
 /** What engine.io keeps to itself of a connection; it offers no other way to see what is unread. */
 interface Connection {
   readonly id: string;
@@ -36,6 +39,14 @@ export class SlowReaders {
     });
     this.timer = setInterval(() => this.look(), BACKLOG_CHECK_MS);
     this.timer.unref();
+  }
+
+  /** Resolves when what was sent has been written, or after `ms`: a connection that is closed forgets the rest. */
+  async written(ms: number): Promise<void> {
+    const endsAt = performance.now() + ms;
+    const isWaiting = () => [...this.isBehind.keys()].some(({ writeBuffer }) => writeBuffer.length > 0);
+    while (isWaiting() && performance.now() < endsAt)
+      await new Promise((resolve) => setTimeout(resolve, WRITTEN_POLL_MS));
   }
 
   close(): void {

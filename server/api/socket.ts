@@ -132,7 +132,12 @@ export class SocketApi implements Sink {
     }
   }
 
-  /** Closes every connection. */
+  /** Resolves when the clients were sent what there is for them, or after `ms`. */
+  written(ms: number): Promise<void> {
+    return this.slowReaders.written(ms);
+  }
+
+  /** Closes every connection; the sockets have left their sessions when this returns its promise. */
   async close(): Promise<void> {
     this.slowReaders.close();
     await this.io.close();

@@ -32,6 +32,8 @@ const LAST_WRITES_MAX = 8;
 const WAITING_MAX = 10_000;
 /** Publications kept while a read is under way; more are found by the next check. */
 const KEPT_CHANGES_MAX = 256;
+/** Participants without room that each check tries again. */
+const RETRIES_PER_CHECK = 8;
 /** A session's presence is touched so often, milliseconds. */
 const TOUCH_EVERY_MS = PRESENCE_KEPT_MS / 4;
 
@@ -141,8 +143,8 @@ export class Presence {
     if (!watched || !self) return all;
     const others = all.filter(({ participantId }) => participantId !== self.participantId);
     // Where there is no room for it, nobody is shown it.
-    const isShown = others.length < all.length || all.length < PARTICIPANTS_MAX;
-    return isShown ? [...others, self] : others;
+    const isFull = others.length === all.length && all.length >= PARTICIPANTS_MAX;
+    return isFull || watched.unshown.has(self.participantId) ? others : [...others, self];
   }
 
   // ---- What the hub says --------------------------------------------------------------------------------------------
@@ -183,8 +185,11 @@ export class Presence {
   /** Redis is at `found`, and this node was at `before` when it was asked. */
   checked(sessionId: string, before: number, found: number): void {
     const watched = this.watched.get(sessionId);
+    if (!watched?.isOpen) return;
+    // Who showed less since then has made room.
+    this.tryAgain(watched, RETRIES_PER_CHECK);
     // Where a change came meanwhile, the next check tells.
-    if (!watched?.isOpen || watched.copy.version !== before || found === before) return;
+    if (watched.copy.version !== before || found === before) return;
     void this.read(watched);
   }
 
@@ -380,14 +385,18 @@ export class Presence {
   }
 
   private tell(watched: Watched, { joined, left, updated }: Difference): void {
-    const { sessionId, unshown } = watched;
+    const { sessionId } = watched;
     if (joined.length + left.length + updated.length === 0) return;
     for (const sink of this.options.sinks) {
       sink.tell(sessionId, 'presence:updated', { sessionId, joined, left, updated });
     }
-    // As many as left may have found room.
-    for (const participantId of [...unshown].slice(0, left.length)) {
-      unshown.delete(participantId);
+    this.tryAgain(watched, left.length);
+  }
+
+  /** Tries some of those that there was no room for, the longest waiting first. */
+  private tryAgain(watched: Watched, most: number): void {
+    for (const participantId of [...watched.unshown].slice(0, most)) {
+      watched.unshown.delete(participantId);
       this.write(watched, participantId);
     }
   }

@@ -220,18 +220,6 @@ describe('imports, exports and readers', () => {
     const burst = (writer: TestSocket, sessionId: string, from: number, to: number): Promise<Wire[]> =>
       Promise.all(range(from, to).map((n) => writer.ok('settings:update', { sessionId, merge: { n } })));
 
-    it('[T27] a join with presence enters the room; participants is a list, for now an empty one', async () => {
-      const { writer, session, sessionId } = await opened();
-      const socket = await connect(attune.url);
-      const joined = await socket.ok('session:join', { sessionId, presence: { cursor: 3 } });
-      expect(joined).to.deep.equal({ ok: true, session, participants: [] });
-      const cursor = { epoch: session.epoch, revision: session.revision };
-      const resumed = await socket.ok('session:join', { sessionId, cursor, presence: null });
-      expect(resumed).to.deep.equal({ ok: true, resumed: true, ...cursor, commits: [], participants: [] });
-      await writer.ok('settings:update', { sessionId, merge: { n: 1 } });
-      expect((await socket.next('settings:updated')).settings.n).to.equal(1);
-    });
-
     it('[T28] a reader of deltas whose commits were conflated is given the settings in place of delta and from', async () => {
       const { writer, session, sessionId } = await opened({ n: 0, list: [1] });
       const reader = await connect(attune.url);

@@ -13,7 +13,7 @@ import { abandonWriters, acknowledgements, startWriter } from '../support/writer
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 /** How long a room may be behind before the check must have found it: generous, the check comes every 1.0–1.5 s. */
 const MENDED_MS = 5000;
-const isPublication = (frame: Buffer) => frame.includes('smessage');
+const isPublication = (frame: Buffer) => frame.includes('smessage') && frame.includes('"commits"');
 
 describe('the feed under faults', () => {
   let redis: TestRedis;
@@ -60,6 +60,22 @@ describe('the feed under faults', () => {
       body?.sessionId === sessionId && (body.revision ?? body.session?.revision) >= revision;
     await until(() => socket.events.some(has), { deadlineMs: MENDED_MS, what: `revision ${revision} at an observer` });
   }
+
+  it('[T11] a join that made a session which is gone again is OUTCOME_UNKNOWN with the id of the update', async () => {
+    const [joiner, other] = [await connect(far.url), await connect(near.url)];
+    for (const own of [undefined, 'mine']) {
+      const sessionId = freshId('f');
+      const held = proxy.hold('attune-feed', 'toRedis');
+      const joining = joiner.refused('session:join', { sessionId, create: true, updateId: own }, 'OUTCOME_UNKNOWN');
+      await until(async () => (await other.call('session:delete', { sessionId })).ok, { what: 'the deletion' });
+      held.release();
+      const { updateId } = (await joining).details;
+      expect(updateId).to.be.a('string').with.length.above(0);
+      if (own !== undefined) expect(updateId).to.equal(own);
+      const again = await joiner.ok('session:open', { sessionId, updateId });
+      expect(again).to.include({ duplicate: true, created: true });
+    }
+  });
 
   describe('that loses messages', () => {
     it('[F1] a publication that is lost, with none after it, is delivered once by the next check', async () => {

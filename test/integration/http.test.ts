@@ -298,13 +298,6 @@ describe('HTTP', () => {
       expect((await call('DELETE', at)).status).to.be.oneOf([200, 204]);
       await refused(call('DELETE', `${path}/messages/%E0%A4%A`), 'INVALID_REQUEST');
     });
-
-    it('[W15] signals, which are yet to come, are refused with INVALID_REQUEST', async () => {
-      const { path } = await session();
-      const answer = await json('POST', `${path}/signals`, { type: 'typing', data: {} });
-      expectProblem(answer, 'INVALID_REQUEST', answer.status);
-      expect(answer.status).to.be.oneOf([400, 404]);
-    });
   });
 
   describe('errors', () => {

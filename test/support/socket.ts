@@ -91,7 +91,8 @@ function handshake(
   });
 }
 
-function recorder(raw: Socket): TestSocket {
+/** Records what a socket is sent, from now on. */
+export function recorder(raw: Socket): TestSocket {
   const events: Recorded[] = [];
   const taken = new Set<Recorded>();
   raw.onAny((event: string, body: Wire) => events.push({ event, body }));

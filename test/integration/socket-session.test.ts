@@ -235,7 +235,7 @@ describe('sessions over Socket.IO', () => {
       const ack = await late.ok('session:join', { ...base, cursor });
       expect(ack).to.include({ resumed: true, epoch: first.epoch, revision: 6 });
       expect(ack).to.not.have.property('session');
-      expect(ack.participants).to.have.length(1);
+      expect(ack.participants).to.have.length(2);
       expect(ack.commits).to.deep.equal(commitsSeen(reader, session.id));
       await writer.ok('settings:update', { ...base, merge: { model: 'seven' } });
       expect((await late.next('settings:updated')).revision).to.equal(7);
@@ -549,7 +549,9 @@ describe('sessions over Socket.IO', () => {
       }
       slow.ws.resume();
       const { session } = await writer.ok('session:get', { sessionId });
-      const seen = () => slow.events().filter(({ body }) => body.sessionId === sessionId);
+      const isOfOrder = ({ event, body }: { event: string; body: Wire }) =>
+        body.sessionId === sessionId && event !== 'presence:updated';
+      const seen = () => slow.events().filter(isOfOrder);
       const positionOf = ({ event, body }: { event: string; body: Wire }): number =>
         event === 'session:snapshot' ? body.session.revision : body.revision;
       const isNewest = () => seen().some((one) => positionOf(one) === session.revision);

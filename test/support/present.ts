@@ -27,14 +27,14 @@ export async function joinPresent(
   sessionId: string,
   more: Wire = {},
 ): Promise<Present> {
-  const from = socket.events.length;
+  const told = () => socket.bodies('presence:updated');
+  const from = told().length;
   const ack = await socket.ok('session:join', { sessionId, ...more });
   for (const participant of ack.participants) expectParticipant(participant);
   const heard = () =>
-    socket.events
+    told()
       .slice(from)
-      .filter(({ event, body }) => event === 'presence:updated' && body.sessionId === sessionId)
-      .map(({ body }) => body);
+      .filter((body) => body.sessionId === sessionId);
   const everybody = () => {
     const there = new Map<string, Wire>(ack.participants.map((one: Wire) => [one.participantId, one]));
     for (const body of heard()) {

@@ -52,8 +52,7 @@ export class Room {
     'latest-full': 0,
     'latest-delta': 0,
   };
-  /** Readers about to enter: the room stays while there are any. */
-  pins = 0;
+  private pins = 0;
   document: SessionDocument | null = null;
   over = false;
   /** A read found no session. */
@@ -79,6 +78,20 @@ export class Room {
     this.sessionId = sessionId;
     this.sinks = sinks;
     this.metrics = metrics;
+  }
+
+  /** A reader is about to enter: the room stays, and remembers its commits from now on. */
+  pin(): void {
+    this.pins += 1;
+  }
+
+  unpin(): void {
+    this.pins -= 1;
+    if (this.pins === 0) this.forgetRecent();
+  }
+
+  isPinned(): boolean {
+    return this.pins > 0;
   }
 
   hasMembers(): boolean {
@@ -120,8 +133,7 @@ export class Room {
   replace(document: SessionDocument, reason: SnapshotReason): void {
     this.held = null;
     this.document = document;
-    this.recent.length = 0;
-    this.recentBytes = 0;
+    this.forgetRecent();
     this.metrics.snapshots.inc({ reason });
     this.emitAll('session:snapshot', { sessionId: this.sessionId, session: document, reason });
   }
@@ -211,7 +223,14 @@ export class Room {
     for (const sink of this.sinks) sink.emit(this.sessionId, audience, event, body);
   }
 
+  private forgetRecent(): void {
+    this.recent.length = 0;
+    this.recentBytes = 0;
+  }
+
+  /** Only for readers that are about to enter: what came before a reader asked is in what it reads. */
   private remember(commit: Commit, bytes: number): void {
+    if (this.pins === 0) return;
     this.recent.push({ commit, bytes });
     this.recentBytes += bytes;
     while (this.recent.length > RECENT_COMMITS_MAX || this.recentBytes > RECENT_BYTES_MAX) {

@@ -88,7 +88,7 @@ export class SessionHub {
     enter: (entry: Entry) => void,
   ): Promise<boolean> {
     const room = this.open(sessionId);
-    room.pins += 1;
+    room.pin();
     try {
       await room.subscribed;
       const isPresenceKnown = room.over ? Promise.resolve() : this.options.presence.open(sessionId);
@@ -109,7 +109,7 @@ export class SessionHub {
       if (error instanceof AttuneError) throw error;
       throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error, retryAfterMs: 100 });
     } finally {
-      room.pins -= 1;
+      room.unpin();
       this.closeIfEmpty(room);
     }
   }
@@ -153,7 +153,7 @@ export class SessionHub {
   }
 
   private closeIfEmpty(room: Room): void {
-    if (room.pins === 0 && !room.hasMembers()) this.end(room);
+    if (!room.isPinned() && !room.hasMembers()) this.end(room);
   }
 
   private end(room: Room): void {

@@ -23,7 +23,7 @@ export const designs: Design[] = [
   {
     name: 'ours',
     about: 'this server as `npm start` runs it, with its managed Redis',
-    command: ['--enable-source-maps', join(projectRoot, 'dist/server/main.js')],
+    command: ['--enable-source-maps', '--max-semi-space-size=64', join(projectRoot, 'dist/server/main.js')],
   },
   {
     name: 'literal',

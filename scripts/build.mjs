@@ -2,8 +2,8 @@
 // compiled files where its package has them (client-sdk/dist).
 // Plain Node: it runs before anything of ours is compiled.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -22,6 +22,12 @@ for (const file of readdirSync(join(root, 'server'), { recursive: true })) {
   cpSync(from, to);
 }
 
-const sdk = join(root, 'client-sdk/dist');
+const [compiled, sdk] = [join(root, 'dist/client-sdk'), join(root, 'client-sdk/dist')];
 rmSync(sdk, { recursive: true, force: true });
-cpSync(join(root, 'dist/client-sdk'), sdk, { recursive: true, filter: (file) => !file.endsWith('.tsbuildinfo') });
+cpSync(compiled, sdk, { recursive: true, filter: (file) => statSync(file).isDirectory() || hasSource(file) });
+
+/** The compiler leaves what it made of sources that are gone, which must not be published; nor its own notes. */
+function hasSource(file) {
+  const stem = relative(compiled, file).replace(/\.(d\.ts|js|js\.map)$/, '');
+  return ['.ts', '.tsx'].some((ending) => existsSync(join(root, 'client-sdk', stem + ending)));
+}

@@ -17,6 +17,8 @@ interface PackageFile {
 /** Named in package.json and not written yet: whoever writes one takes its name out of here. */
 const unwritten = ['./react', './tabs'];
 
+const run = promisify(execFile);
+const read = (path: string) => readFileSync(join(projectDir, path), 'utf8');
 const sdkDir = join(projectDir, 'client-sdk');
 const packageFile = JSON.parse(readFileSync(join(sdkDir, 'package.json'), 'utf8')) as PackageFile;
 const named = Object.entries(packageFile.exports);
@@ -56,9 +58,31 @@ describe('the SDK as a package', () => {
     });
   }
 
+  it('[PK11] what is published is compiled files, maps with the sources in them, license and readme', async () => {
+    const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+    const { stdout } = await run(npm, ['pack', '--dry-run', '--json', '--ignore-scripts', '--offline'], {
+      cwd: sdkDir,
+    });
+    // npm 12 gives an object by package name where older ones give a list.
+    const [packed] = Object.values(JSON.parse(stdout) as Record<string, { files: { path: string }[] }>);
+    const paths = packed!.files.map(({ path }) => path);
+    const compiled = paths.filter((path) => /^dist\/.+(\.js|\.js\.map|\.d\.ts)$/.test(path));
+    const others = paths.filter((path) => !compiled.includes(path));
+    expect(others.toSorted()).to.deep.equal(['LICENSE', 'README.md', 'package.json']);
+    expect(read('client-sdk/LICENSE')).to.equal(read('LICENSE'));
+    const code = compiled.filter((path) => path.endsWith('.js'));
+    expect(code.length).to.be.above(10);
+    for (const path of code) {
+      expect(read(`client-sdk/${path}`), path).to.match(/\n\/\/# sourceMappingURL=\S+\.js\.map\s*$/);
+      const map = JSON.parse(read(`client-sdk/${path}.map`)) as { sources: string[]; sourcesContent?: string[] };
+      expect(map.sources, path).to.have.length(1);
+      const source = map.sources[0]!.replace(/^(\.\.\/)+/, '');
+      expect(map.sourcesContent, path).to.deep.equal([read(source)]);
+    }
+  });
+
   describe('in the project of somebody else', () => {
     let folder = '';
-    const run = promisify(execFile);
 
     before(() => {
       folder = mkdtempSync(join(realpathSync(tmpdir()), 'attune-consumer-'));
@@ -97,6 +121,18 @@ describe('the SDK as a package', () => {
         expect(await compile(`${imports}\n${uses}`, resolution)).to.equal('');
       });
     }
+
+    it('[PK12] the code of its readme compiles, and the table there has each entry point', async () => {
+      const readme = read('client-sdk/README.md');
+      const blocks = [...readme.matchAll(/^```(\w*)\n([^]*?)^```$/gm)].filter(([, language]) => language !== '');
+      expect(blocks).to.not.deep.equal([]);
+      for (const [, language, code] of blocks) {
+        expect(language).to.equal('ts');
+        expect(await compile(code!, 'bundler'), code).to.equal('');
+      }
+      const rows = [...readme.matchAll(/^\| `(@attune\/client[^`]*)`/gm)].map((row) => row[1]!);
+      expect(rows.toSorted()).to.deep.equal(named.map(([name]) => specifierOf(name)).toSorted());
+    });
 
     it('[PK7] a project that uses them wrongly is told so', async () => {
       const code =

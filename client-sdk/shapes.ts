@@ -92,12 +92,14 @@ export interface SessionOptions<S = JsonObject> {
   presence?: Json;
 }
 
+/** What any write can be given. */
 export interface WriteOptions {
   /** Names the write; the same id again has the first one's answer and changes nothing. Made where it is missing. */
   updateId?: string;
   /** Takes the write back where it was not sent yet; afterwards only ends the waiting. */
   signal?: AbortSignal;
 }
+/** What a change of the settings can be given beside. */
 export interface UpdateOptions extends WriteOptions {
   /** Refuses with `REVISION_CONFLICT` where the settings were changed after this revision. */
   ifRevision?: number;
@@ -121,6 +123,7 @@ export type SettingsChange<S> = PartialSettings<S> | ((settings: S) => S);
 
 /** Keeps what was not answered, and what was confirmed last, over a reload of the page. Never throws. */
 export interface SessionStorage {
+  /** What `save` was given last for this session, by this page or the one before it. */
   load(sessionId: string): { writes: StoredWrite[]; confirmed: Confirmed | null };
   /** After each change; what it is given changes later. */
   save(sessionId: string, writes: readonly StoredWrite[], confirmed: Confirmed | null): void;

@@ -6,6 +6,7 @@ import type { SessionStorage } from './shapes.js';
 /** Pause between two times that the confirmed document is written, milliseconds; updates are written at once. */
 const DOCUMENT_EVERY_MS = 500;
 
+/** Where {@link localStorageOutbox} keeps things. */
 export interface LocalStorageOptions {
   /**
    * First part of every key, default `attune`. Whoever uses the browser next sends what is left under the same key: put

@@ -139,6 +139,7 @@ export interface Participant extends Author {
   state: Json;
   joinedAt: string;
 }
+/** Who came, went, or shows another state. */
 export interface PresenceEvent {
   sessionId: string;
   joined: Participant[];
@@ -146,6 +147,7 @@ export interface PresenceEvent {
   left: string[];
   updated: Participant[];
 }
+/** An ephemeral message of a participant. */
 export interface SignalEvent {
   sessionId: string;
   type: string;

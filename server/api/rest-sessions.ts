@@ -116,7 +116,7 @@ export function sessionRoutes(options: RestOptions, callerOf: CallerOf, answerEr
       }
       const cursor = parsePosition(request.get('Last-Event-ID'));
       const endsInMs = caller.principal.expiresAt - options.now();
-      const wantsSignals = request.query['signals'] === '1' || request.query['signals'] === 'true';
+      const wantsSignals = request.query['signals'] === '1';
       const participants = wantsSignals ? () => options.presence.participants(sessionId) : null;
       await options.streams.open(response, options.hub, sessionId, { cursor, endsInMs, participants });
     }),

@@ -59,8 +59,9 @@ export class PresenceCopy {
     return [...this.shown.values()].map(({ participant }) => participant);
   }
 
-  nodes(): Set<string> {
-    return new Set([...this.shown.values()].map(({ node }) => node));
+  /** Adds the nodes whose participants are shown. */
+  addNodes(nodes: Set<string>): void {
+    for (const { node } of this.shown.values()) nodes.add(node);
   }
 
   /** Ids of the participants whose sockets are of a node. */

@@ -53,7 +53,7 @@ export interface Replica {
 /** What may happen to a replica. */
 export type ReplicaEvent =
   | { type: 'updated'; update: PendingUpdate }
-  | { type: 'acknowledged'; updateId: string; at: Cursor }
+  | { type: 'acknowledged'; updateId: string; at: Cursor & { duplicate?: boolean } }
   | { type: 'refused'; updateId: string }
   | { type: 'commit'; commit: SeenCommit }
   | { type: 'snapshot'; session: Confirmed };
@@ -78,8 +78,11 @@ export function reduce(replica: Replica, event: ReplicaEvent): Replica | null {
           confirmed,
           pending: pending.map((update) => (update.updateId === event.updateId ? { ...update, at: event.at } : update)),
         },
-        // What is confirmed holds it, or it stays in the view until that does.
-        ({ at }) => !isIn(confirmed, at),
+        // What is confirmed holds it, or it stays in the view until that does. A duplicate of another epoch was committed
+        // in an earlier one.
+        ({ updateId, at }) =>
+          !isIn(confirmed, at) &&
+          !(updateId === event.updateId && event.at.duplicate && event.at.epoch !== confirmed?.epoch),
       );
     case 'snapshot':
       // Positions of two epochs do not compare: an update acknowledged in an earlier one is in the snapshot, or was lost,

@@ -1,5 +1,6 @@
 // A client process: plays one part of the load (argv[2]) as main tells it over IPC, one call at a time or several.
 // Holds no knowledge of any workload.
+import { performance } from 'node:perf_hooks';
 import { parts, type PartName } from './load/parts.js';
 import type { CallMessage, ReplyMessage } from './client-process.js';
 

@@ -1,5 +1,5 @@
 // Puts on the machine what the package scripts need: the packages of the lock file, a Redis where none is named or found,
-// and with --browser a Chromium (for the tests; the server needs none).
+// and for the tests (the server needs neither) with --browser a Chromium, with --bots what the example bots run on.
 // Plain Node without packages, for it runs before there are any. Silent when nothing is to do; says on stderr what it does.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -19,8 +19,8 @@ const stampPath = join(root, 'node_modules/.attune-setup');
 const lockFilePath = join(root, 'package-lock.json');
 
 /**
- * What a package manager may have to install: found when one of `programs` can be run. Of `packages` the first that can be
- * installed is enough.
+ * What a package manager may have to install: found when one of `programs` can be run, or a Python has the `modules`. Of
+ * `packages` the first that can be installed is enough; one may be several, separated by a space.
  */
 const redis = {
   name: 'Redis',
@@ -42,6 +42,20 @@ const browser = {
   packages: { 'apt-get': ['chromium'], dnf: ['chromium'], apk: ['chromium'], brew: ['google-chrome'] },
   byHand: 'Chromium or Chrome',
 };
+const everywhere = (name) => ({ 'apt-get': [name], dnf: [name], apk: [name], brew: [name] });
+const bots = [
+  { name: 'curl', programs: ['curl'], packages: everywhere('curl'), byHand: 'curl' },
+  { name: 'jq', programs: ['jq'], packages: everywhere('jq'), byHand: 'jq' },
+  {
+    name: 'python-socketio and aiohttp',
+    modules: ['socketio', 'aiohttp'],
+    packages: {
+      'apt-get': ['python3-socketio python3-aiohttp'],
+      dnf: ['python3-socketio python3-aiohttp'],
+    },
+    byHand: 'Python with python-socketio and aiohttp (python3 -m pip install python-socketio aiohttp)',
+  },
+];
 const packageManagers = [
   {
     program: 'apt-get',
@@ -55,7 +69,11 @@ const packageManagers = [
 /** Debian's packages ask nothing with these. */
 const quietEnvironment = { DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_MODE: 'l' };
 
-const wanted = [...(process.env.REDIS_URL ? [] : [redis]), ...(process.argv.includes('--browser') ? [browser] : [])];
+const wanted = [
+  ...(process.env.REDIS_URL ? [] : [redis]),
+  ...(process.argv.includes('--browser') ? [browser] : []),
+  ...(process.argv.includes('--bots') ? bots : []),
+];
 
 requireNode();
 if (needsPackages() || missing().length > 0) alone(install);
@@ -125,8 +143,16 @@ function missing() {
   return wanted.filter((need) => !isThere(need));
 }
 
-function isThere({ programs, places = [] }) {
-  return programs.some(onPath) || places.some(canRun);
+function isThere({ programs = [], places = [], modules }) {
+  return programs.some(onPath) || places.some(canRun) || (modules !== undefined && canImport(modules));
+}
+
+/** Whether a Python on PATH, not only the first one, has these modules: the system's packages are for the system's own. */
+function canImport(modules) {
+  const look = 'import importlib.util as u, sys; sys.exit(any(u.find_spec(name) is None for name in sys.argv[1:]))';
+  return pathsOf('python3').some(
+    (python) => spawnSync(python, ['-c', look, ...modules], { stdio: 'ignore' }).status === 0,
+  );
 }
 
 function installPrograms(needs) {
@@ -146,7 +172,7 @@ function installPrograms(needs) {
   }
   for (const packages of attempts(manager, needs)) {
     const still = packages.filter(({ need }) => !isThere(need)).map(({ name }) => name);
-    if (still.length > 0) run([...prefix, ...manager.install, ...still]);
+    if (still.length > 0) run([...prefix, ...manager.install, ...still.flatMap((name) => name.split(' '))]);
   }
   const failed = needs.filter((need) => !isThere(need));
   if (failed.length > 0) {
@@ -157,9 +183,9 @@ function installPrograms(needs) {
 
 /** What to install together, in turn: first all at once; where that did not do, each package of each need by itself. */
 function attempts({ program }, needs) {
-  const of = (need) => need.packages[program].map((name) => ({ need, name }));
+  const of = (need) => (need.packages[program] ?? []).map((name) => ({ need, name }));
   const alternatives = needs.flatMap(of).map((one) => [one]);
-  return needs.length > 1 ? [needs.map((need) => of(need)[0]), ...alternatives] : alternatives;
+  return needs.length > 1 ? [needs.flatMap((need) => of(need).slice(0, 1)), ...alternatives] : alternatives;
 }
 
 /** What stands before each command: nothing for root, sudo for others where it works without a password. */
@@ -178,9 +204,14 @@ function privilege(manager, needs) {
 /** What to type to install these by hand. */
 function commands(manager, needs) {
   const sudo = manager.withoutRoot || process.getuid?.() === 0 ? '' : 'sudo ';
-  const packages = needs.map((need) => need.packages[manager.program][0]);
-  const lines = [...(manager.before ? [manager.before] : []), [...manager.install, ...packages]];
-  return lines.map((command) => sudo + command.join(' ')).join(' && ');
+  const packages = needs.flatMap((need) => need.packages[manager.program]?.[0] ?? []);
+  const lines =
+    packages.length > 0 ? [...(manager.before ? [manager.before] : []), [...manager.install, ...packages]] : [];
+  const unknown = needs.filter((need) => need.packages[manager.program] === undefined);
+  return [
+    ...(lines.length > 0 ? [lines.map((command) => sudo + command.join(' ')).join(' && ')] : []),
+    ...unknown.map(({ byHand }) => `install ${byHand}`),
+  ].join('\n  ');
 }
 
 function names(needs) {
@@ -188,7 +219,12 @@ function names(needs) {
 }
 
 function absence(needs) {
-  return `none of ${needs.flatMap(({ programs }) => programs).join(', ')} is on PATH`;
+  const programs = needs.flatMap((need) => need.programs ?? []);
+  const modules = needs.flatMap((need) => need.modules ?? []);
+  return [
+    ...(programs.length > 0 ? [`none of ${programs.join(', ')} is on PATH`] : []),
+    ...(modules.length > 0 ? [`no python3 on PATH has ${modules.join(', ')}`] : []),
+  ].join(', and ');
 }
 
 function requireRedisVersion() {
@@ -203,7 +239,15 @@ function requireRedisVersion() {
 }
 
 function onPath(program) {
-  return (process.env.PATH ?? '').split(delimiter).some((dir) => canRun(join(dir, program)));
+  return pathsOf(program).length > 0;
+}
+
+/** Where on PATH a program is, first to last. */
+function pathsOf(program) {
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((dir) => join(dir, program))
+    .filter(canRun);
 }
 
 function canRun(path) {

@@ -207,6 +207,34 @@ describe('set-up', function () {
     expect(scripts['check']).to.contain('setup.mjs').and.not.contain('/browser/');
   });
 
+  it('[BT13] installs with --bots what the example bots run on, together with the rest', async () => {
+    aptGet();
+    program('python3', `[ -e ${root}/modules ]`);
+    program('jq', 'exit 1');
+    const { status, err } = await setUp({}, asUser(0), ['--bots']);
+    expect(status, 'the modules are missing still').to.equal(1);
+    expect(calls()[1]).to.equal(
+      'noninteractive: install -y -q --no-install-recommends redis-server curl python3-socketio python3-aiohttp',
+    );
+    expect(err).to.contain('no python3 on PATH has socketio, aiohttp');
+    expect(err).to.contain('curl and python-socketio and aiohttp could not be installed');
+    writeFileSync(join(root, 'modules'), '');
+    program('curl', 'exit 1');
+    expect(await setUp({}, asUser(0), ['--bots'])).to.deep.equal({ status: 0, out: '', err: '' });
+  });
+
+  it('[BT13] finds the modules in any Python on PATH, and names what to install where no package is known', async () => {
+    for (const name of ['redis-server', 'curl', 'jq', 'python3']) program(name, 'exit 1');
+    program('brew', 'exit 1');
+    const { status, err } = await setUp({}, [], ['--bots']);
+    expect(status).to.equal(1);
+    expect(err.trimEnd()).to.match(/\n {2}install Python with .*pip install python-socketio aiohttp\)$/);
+    mkdirSync(join(root, 'bin/other'));
+    program('other/python3', 'exit 0');
+    const PATH = `${bin}:${join(bin, 'other')}`;
+    expect(await setUp({ PATH }, [], ['--bots'])).to.deep.equal({ status: 0, out: '', err: '' });
+  });
+
   it('[M25] a Node that is too old is named, with the version that is needed', async () => {
     const old = `Object.defineProperty(process.versions, 'node', { value: '20.18.3' })`;
     const { status, err } = await setUp({}, ['--import', `data:text/javascript,${encodeURIComponent(old)}`]);

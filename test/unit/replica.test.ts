@@ -449,7 +449,7 @@ function run(steps: readonly Step[], isLatest: boolean, isGentle: boolean): void
     told = model.log.length;
   };
 
-  const join = (client: Client) => {
+  const join = (client: Client): void => {
     // The server answers what came before the join on the same line first.
     while (client.answers.length > 0) answer(client);
     client.feed = [];
@@ -459,7 +459,7 @@ function run(steps: readonly Step[], isLatest: boolean, isGentle: boolean): void
     if (!isResumed) return take(client, { type: 'snapshot', session: model.document });
     for (const { whole: commit } of tail) take(client, { type: 'commit', commit });
   };
-  const take = (client: Client, event: ReplicaEvent) => {
+  const take = (client: Client, event: ReplicaEvent): void => {
     const before = client.replica;
     const after = reduce(before, event);
     if (!after) return join(client);
@@ -521,7 +521,7 @@ function run(steps: readonly Step[], isLatest: boolean, isGentle: boolean): void
       for (const one of clients) one.feed.push({ type: 'snapshot', session: model.document });
       return;
     }
-    const client = clients[step.client]!;
+    const client = clients[(step as { client: number }).client]!;
     if (step.do === 'update') {
       const updateId = `u${(made += 1)}`;
       const update = { updateId, request: step.request(updateId, model) };
@@ -531,7 +531,7 @@ function run(steps: readonly Step[], isLatest: boolean, isGentle: boolean): void
     else if (step.do === 'answer') answer(client);
     else if (step.do === 'feed') feed(client);
     else if (step.do === 'lose') lose(client);
-    else if (step.do === 'repeat') client.feed[0] && client.feed.unshift(client.feed[0]);
+    else if (step.do === 'repeat') client.feed.unshift(...client.feed.slice(0, 1));
     else {
       // The answers are lost with the line; the same ids are sent again.
       client.answers = [];

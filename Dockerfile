@@ -8,7 +8,7 @@ COPY docs/package.json docs/
 COPY test/react18/package.json test/react18/
 RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.base.json ./
-COPY scripts/build.mjs scripts/
+COPY scripts/build.mjs scripts/build-page.mjs scripts/
 COPY client-sdk client-sdk
 COPY server server
 RUN npm run -s build && npm prune --omit=dev --ignore-scripts

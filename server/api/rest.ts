@@ -1,9 +1,9 @@
 // HTTP: the contract's calls, mapped onto the same functions that sockets use. It decides nothing of its own.
-import { readFileSync } from 'node:fs';
 import express, { type ErrorRequestHandler, type Request, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { AttuneError, errorTable, type ErrorCode } from '../../client-sdk/protocol/errors.js';
 import { REQUEST_BYTES_MAX } from '../../client-sdk/protocol/limits.js';
+import { pageRoutes } from './page.js';
 import { RateLimit, RateLimits } from './rate-limit.js';
 import type { CallerOf, RestOptions } from './rest-options.js';
 import { lingerOver } from './rest-request.js';
@@ -22,8 +22,7 @@ export function createRest(options: RestOptions): express.Express {
   const answerError = errorAnswer(options);
   app.use('/v1', transferRoutes(options, callerOf));
   app.use('/v1', sessionRoutes(options, callerOf, answerError));
-  const page = readFileSync(new URL('../demo/index.html', import.meta.url), 'utf8');
-  app.get('/', (_request, response) => void response.type('html').send(page));
+  app.use(pageRoutes());
   app.use(() => {
     throw new NotFound('there is no such path');
   });
@@ -31,14 +30,14 @@ export function createRest(options: RestOptions): express.Express {
   return app;
 }
 
-/** Ours are self-contained pages: nothing from another host. */
+/** Ours are self-contained pages: nothing from another host, and no script or style that is not in a file of its own. */
 const contentSecurityPolicy = {
   useDefaults: false,
   directives: {
     defaultSrc: ["'self'"],
-    styleSrc: ["'self'", "'unsafe-inline'"],
-    scriptSrc: ["'self'", "'unsafe-inline'"],
     connectSrc: ["'self'"],
+    objectSrc: ["'none'"],
+    formAction: ["'self'"],
     frameAncestors: ["'none'"],
     baseUri: ["'none'"],
   },

@@ -1,0 +1,97 @@
+// The page's frame: header, the three parts, and what is in their place when the session cannot be shown.
+import { useState, type ReactNode } from 'react';
+import { useClient, useConnectionStatus, useSession, useSessionState } from '../../client-sdk/react/index.js';
+import { ConnectionLight } from './connection.js';
+import { Icon, Mark, type IconName } from './icons.js';
+import { Conversation } from './messages/conversation.js';
+import type { DemoBot } from './messages/demo-bot.js';
+import { usePage } from './page-context.js';
+import { People } from './people.js';
+import { SettingsPanel } from './settings/settings-panel.js';
+import { Share } from './share.js';
+import { Timeline } from './timeline/timeline.js';
+import { Title } from './title.js';
+import { CannotGoOn } from './token-form.js';
+
+type View = 'chat' | 'settings' | 'history';
+
+const views: readonly { view: View; name: string; icon: IconName }[] = [
+  { view: 'chat', name: 'Chat', icon: 'chat' },
+  { view: 'settings', name: 'Settings', icon: 'tune' },
+  { view: 'history', name: 'History', icon: 'clock' },
+];
+
+export function App({ bot }: { readonly bot: DemoBot }): ReactNode {
+  const { sessionId, notice } = usePage();
+  useSession(sessionId, { create: true });
+  const [view, setView] = useState<View>('chat');
+  const error = useFatalError(sessionId);
+  return (
+    <div className="page">
+      <header className="top">
+        <h1 className="brand">
+          <Mark />
+          <span className="brand-name">Attune</span>
+        </h1>
+        <Title />
+        <People />
+        <ConnectionLight bot={bot} />
+        <Share />
+      </header>
+      {error ? (
+        <main className="main">
+          <CannotGoOn error={error} />
+        </main>
+      ) : (
+        <Parts view={view} bot={bot} />
+      )}
+      <nav className="views" aria-label="Parts of the page">
+        {views.map(({ view: each, name, icon }) => (
+          <button
+            key={each}
+            type="button"
+            className={`view-${each}`}
+            aria-current={view === each ? 'true' : undefined}
+            onClick={() => setView(each)}
+          >
+            <Icon name={icon} />
+            {name}
+          </button>
+        ))}
+      </nav>
+      <div className={notice === '' ? 'notice' : 'notice is-shown'} role="status">
+        {notice}
+      </div>
+    </div>
+  );
+}
+
+function Parts({ view, bot }: { readonly view: View; readonly bot: DemoBot }): ReactNode {
+  return (
+    <main className={`main shows-${view}`}>
+      <section className="part part-settings" aria-labelledby="settings-title">
+        <h2 id="settings-title">Settings</h2>
+        <SettingsPanel />
+      </section>
+      <section className="part part-chat" aria-labelledby="chat-title">
+        <h2 id="chat-title" className="visually-hidden">
+          Conversation
+        </h2>
+        <Conversation bot={bot} />
+      </section>
+      <section className="part part-history" aria-labelledby="history-title">
+        <h2 id="history-title">History</h2>
+        <Timeline />
+      </section>
+    </main>
+  );
+}
+
+/** Why there is nothing to show and will be nothing. A write that was refused is no such reason. */
+function useFatalError(sessionId: string) {
+  const client = useClient();
+  const status = useConnectionStatus();
+  const error = useSessionState(sessionId, (state) => state.error);
+  if (status === 'disconnected' && client.error) return client.error;
+  return error && ['SESSION_NOT_FOUND', 'FORBIDDEN', 'UNAUTHENTICATED'].includes(error.code) ? error : null;
+}

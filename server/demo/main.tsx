@@ -1,0 +1,57 @@
+// Starts the page: who, which session, which client, and the form's fields, which the server's schema gives. Draws the rest.
+import { StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import { createClient, type JsonObject } from '../../client-sdk/index.js';
+import { AttuneProvider } from '../../client-sdk/react/index.js';
+import { App } from './app.js';
+import { keptPerson, keptToken } from './kept.js';
+import { createDemoBot } from './messages/demo-bot.js';
+import { PageProvider } from './page-context.js';
+import { clientIdOf } from './person.js';
+import { randomName, sessionInAddress } from './session-address.js';
+import { formOf, type FieldGroup } from './settings/form-model.js';
+
+/** Between two attempts to read the schema. */
+const RETRY_MS = 2000;
+
+const sessionId = sessionInAddress();
+const person = keptPerson();
+const token = keptToken();
+const client = createClient({
+  clientId: clientIdOf(person, randomName(8)),
+  ...(token !== undefined && { getToken: () => token }),
+});
+const bot = createDemoBot(sessionId, token);
+// Before any component asks for it, for the first one says how it is joined.
+client.session(sessionId, { create: true, presence: { ...person } });
+
+/** The form of the settings; without an answer it is asked for again, and the page waits. */
+async function readForm(): Promise<FieldGroup[]> {
+  for (;;) {
+    try {
+      const answer = await fetch('/v1/settings-schema');
+      if (answer.ok) return formOf((await answer.json()) as JsonObject);
+    } catch {
+      // The server is away; it comes back.
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+function show(groups: readonly FieldGroup[]): void {
+  root.render(
+    <StrictMode>
+      <AttuneProvider client={client}>
+        <PageProvider sessionId={sessionId} groups={groups} firstMe={person}>
+          <App bot={bot} />
+        </PageProvider>
+      </AttuneProvider>
+    </StrictMode>,
+  );
+}
+
+const place = document.getElementById('page');
+if (!place) throw new Error('index.html has no place for the page');
+const root = createRoot(place);
+show([]);
+show(await readForm());

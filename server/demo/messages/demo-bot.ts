@@ -1,0 +1,83 @@
+// The demo bot: a second client in the tab that sent a message, which answers it with canned words. It streams tokens as
+// signals and commits what it has now and then, so that who comes late, or the bot's end, loses little.
+import { createClient, type AttuneClient, type Json, type JsonObject, type Session } from '../../../client-sdk/index.js';
+import { randomName } from '../session-address.js';
+import { answerTo } from './answer.js';
+import { TOKENS_SIGNAL } from './live-text.js';
+
+/** How fast it speaks: milliseconds for each token. */
+const TOKEN_MS = 45;
+/** Tokens between two commits of what was said so far. */
+const COMMIT_TOKENS = 24;
+/** Before it begins, as a model would. */
+const THINKING_MS = 350;
+
+export interface DemoBot {
+  /** Answers a message of the session, once, whoever asks how often. Resolves when the answer is complete. */
+  answer(message: { id: string; content: string }): Promise<void>;
+  /** With its tab: offline, and back. */
+  setOnline(isOnline: boolean): void;
+  close(): void;
+}
+
+/** A bot for one session. It connects when it has something to say. */
+export function createDemoBot(sessionId: string, token: string | undefined): DemoBot {
+  let client: AttuneClient | undefined;
+  let session: Session | undefined;
+  const joined = (): Session => {
+    client ??= createClient({
+      clientId: `demo-bot-${randomName(6)}`,
+      kind: 'bot',
+      ...(token !== undefined && { getToken: () => token }),
+    });
+    return (session ??= client.session(sessionId, { presence: { name: 'Demo bot', color: '#5a6470' } }));
+  };
+  return {
+    answer: (message) => answer(joined(), message),
+    setOnline(isOnline) {
+      if (isOnline) client?.connect();
+      else client?.disconnect();
+    },
+    close: () => void client?.close(),
+  };
+}
+
+async function answer(session: Session, message: { id: string; content: string }): Promise<void> {
+  const { settings = {}, revision } = await session.ready();
+  const reply = answerTo(message.content, settings, Math.random);
+  const id = `reply-${message.id}`;
+  const metadata = { demo: true, inReplyTo: message.id, ...usedSettings(settings), settingsAtRevision: revision };
+  const isStreamed = (settings['options'] as JsonObject | undefined)?.['stream'] !== false;
+  const first = isStreamed ? { content: '', status: 'streaming' as const } : { content: reply.text };
+  await session.addMessage({ id, role: 'assistant', metadata, ...first }, { updateId: `reply:${message.id}` });
+  if (!isStreamed) return;
+  await pause(THINKING_MS);
+  let said = '';
+  for (const [index, token] of reply.tokens.entries()) {
+    // Lost signals are made good by the next commit.
+    session.signal(TOKENS_SIGNAL, { messageId: id, at: said.length, text: token }).catch(() => undefined);
+    said += token;
+    if (index % COMMIT_TOKENS === COMMIT_TOKENS - 1) {
+      session.updateMessage(id, { content: said }, { updateId: `said:${id}:${index}` }).catch(() => undefined);
+    }
+    await pause(TOKEN_MS);
+  }
+  await session.updateMessage(
+    id,
+    { content: reply.text, status: 'complete', metadata: { ...metadata, endedBy: reply.endedBy } },
+    { updateId: `complete:${id}` },
+  );
+}
+
+/** The settings that the answer went by, for the label beside it. */
+function usedSettings(settings: JsonObject): JsonObject {
+  const options = (settings['options'] ?? {}) as JsonObject;
+  const used: Record<string, Json | undefined> = {
+    model: settings['model'],
+    temperature: options['temperature'],
+    max_tokens: options['max_tokens'],
+  };
+  return Object.fromEntries(Object.entries(used).filter(([, value]) => value != null)) as JsonObject;
+}
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));

@@ -15,7 +15,8 @@ const gzipFromBytes = 1024;
 /** Bundles the page where it is out of date. `root` is the project's folder. */
 export async function buildPage(root) {
   const outDir = join(root, 'dist/server/demo/page');
-  if (changedAt(join(outDir, 'index.html')) > Math.max(...sources.map((source) => newestIn(join(root, source))))) return;
+  if (changedAt(join(outDir, 'index.html')) > Math.max(...sources.map((source) => newestIn(join(root, source)))))
+    return;
   const [{ build }, { default: react }] = await Promise.all([import('vite'), import('@vitejs/plugin-react')]);
   await build({
     configFile: false,
@@ -35,7 +36,8 @@ export async function buildPage(root) {
   });
   for (const name of readdirSync(join(outDir, 'assets'))) {
     const bytes = readFileSync(join(outDir, 'assets', name));
-    if (bytes.length >= gzipFromBytes) writeFileSync(join(outDir, 'assets', `${name}.gz`), gzipSync(bytes, { level: 9 }));
+    if (bytes.length >= gzipFromBytes)
+      writeFileSync(join(outDir, 'assets', `${name}.gz`), gzipSync(bytes, { level: 9 }));
   }
 }
 

@@ -39,7 +39,8 @@ export function pageRoutes(): Router {
   return router;
 }
 
-const notBuilt = '<!doctype html><title>Attune</title><p>Attune is running. Its page was not built: <code>npm run build</code>.';
+const notBuilt =
+  '<!doctype html><title>Attune</title><p>Attune is running. Its page was not built: <code>npm run build</code>.';
 
 function readAssets(folder: URL): Map<string, Asset> {
   const names = readdirSync(folder);
@@ -48,7 +49,9 @@ function readAssets(folder: URL): Map<string, Asset> {
     names.flatMap((name): [string, Asset][] => {
       const type = contentTypes[extname(name)];
       if (type === undefined) return [];
-      return [[name, { type, body: read(name), gzipped: names.includes(`${name}.gz`) ? read(`${name}.gz`) : undefined }]];
+      return [
+        [name, { type, body: read(name), gzipped: names.includes(`${name}.gz`) ? read(`${name}.gz`) : undefined }],
+      ];
     }),
   );
 }

@@ -30,22 +30,31 @@ export function ConnectionLight({ bot }: { readonly bot: DemoBot }): ReactNode {
   };
   return (
     <section className="connection" aria-label="Connection">
-      <span className={`light is-${status}`}>
-        <span className="lamp" aria-hidden="true" />
-        <span data-testid="connection-status">{words[status]}</span>
-      </span>
       <span className="facts">
         {pending > 0 ? (
           <span data-testid="pending">{pending === 1 ? '1 change waits' : `${pending} changes wait`}</span>
         ) : (
           latencyMs !== undefined && (
             <span title="From your action to the server's acknowledgement">
-              Last update <span data-testid="latency">{shownMs(latencyMs)}</span>
+              <span className="facts-name">Last update </span>
+              <span data-testid="latency">{shownMs(latencyMs)}</span>
             </span>
           )
         )}
       </span>
-      <button type="button" role="switch" aria-checked={isWanted} className="switch" aria-label="Online" onClick={toggle}>
+      <span className={`light is-${status}`}>
+        <span className="lamp" aria-hidden="true" />
+        <span data-testid="connection-status">{words[status]}</span>
+      </span>
+      <button
+        type="button"
+        role="switch"
+        aria-checked={isWanted}
+        className="switch"
+        aria-label="Online"
+        title={isWanted ? 'Go offline' : 'Go online'}
+        onClick={toggle}
+      >
         <span className="switch-track" aria-hidden="true" />
       </button>
       <Announcer text={status === 'initial' ? '' : `Connection: ${words[status]}`} />

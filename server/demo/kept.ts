@@ -1,5 +1,6 @@
-// What the browser keeps for this page: who the user is (for all tabs), and a token (for this tab). A browser that keeps
-// nothing is as good as a new one.
+// What the browser keeps for this page: who the user is (for all tabs), and for this tab a token and what was not sent yet. A
+// browser that keeps nothing is as good as a new one.
+import { localStorageOutbox } from '../../client-sdk/storage.js';
 import { NAME_CHARS_MAX, newPerson, type Person } from './person.js';
 
 const PERSON_KEY = 'attune-demo-person';
@@ -48,5 +49,17 @@ export function keepToken(token: string): void {
     sessionStorage.setItem(TOKEN_KEY, token);
   } catch {
     // It is asked for again in the next tab.
+  }
+}
+
+/**
+ * Where changes that were not sent wait over a reload: in the tab, so that going offline in one tab is not undone by
+ * opening another. Undefined where the browser keeps nothing.
+ */
+export function tabOutbox(): ReturnType<typeof localStorageOutbox> | undefined {
+  try {
+    return localStorageOutbox({ key: 'attune-demo', storage: sessionStorage });
+  } catch {
+    return undefined;
   }
 }

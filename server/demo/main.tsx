@@ -4,7 +4,7 @@ import { createRoot } from 'react-dom/client';
 import { createClient, type JsonObject } from '../../client-sdk/index.js';
 import { AttuneProvider } from '../../client-sdk/react/index.js';
 import { App } from './app.js';
-import { keptPerson, keptToken } from './kept.js';
+import { keptPerson, keptToken, tabOutbox } from './kept.js';
 import { createDemoBot } from './messages/demo-bot.js';
 import { PageProvider } from './page-context.js';
 import { clientIdOf } from './person.js';
@@ -17,9 +17,11 @@ const RETRY_MS = 2000;
 const sessionId = sessionInAddress();
 const person = keptPerson();
 const token = keptToken();
+const storage = tabOutbox();
 const client = createClient({
   clientId: clientIdOf(person, randomName(8)),
   ...(token !== undefined && { getToken: () => token }),
+  ...(storage && { storage }),
 });
 const bot = createDemoBot(sessionId, token);
 // Before any component asks for it, for the first one says how it is joined.

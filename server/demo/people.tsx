@@ -7,7 +7,7 @@ import { usePage, type Someone } from './page-context.js';
 import { colors, NAME_CHARS_MAX } from './person.js';
 
 /** Avatars in the row; the others are counted. */
-const SHOWN_MAX = 5;
+const SHOWN_MAX = 4;
 
 export function People(): ReactNode {
   const { people, me, titleOf } = usePage();

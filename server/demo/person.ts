@@ -22,8 +22,10 @@ export const colors = [
   { value: '#876100', name: 'Ochre' },
   { value: '#3f7a2a', name: 'Green' },
   { value: '#0d6b5d', name: 'Teal' },
-  { value: '#5a6470', name: 'Slate' },
+  { value: '#4556b8', name: 'Indigo' },
 ] as const;
+/** Bots look alike, and like no person. */
+const BOT_COLOR = '#4c5a66';
 /** Characters of a name. */
 export const NAME_CHARS_MAX = 40;
 
@@ -55,7 +57,10 @@ export function clientIdOf({ name, color }: Person, unique: string): string {
 export function personOf({ clientId, kind, name }: Author): Person {
   const [, told, color] = /^([^|]{1,40})\|([0-9a-f]{6})\|/.exec(clientId) ?? [];
   const fallback = clientId === 'http' ? 'HTTP' : kind === 'tab' ? `Tab ${clientId.slice(0, 6)}` : clientId;
-  return { name: name ?? told ?? fallback, color: color ? `#${color}` : colorOf(clientId) };
+  return {
+    name: name ?? told ?? fallback,
+    color: color ? `#${color}` : kind === 'bot' ? BOT_COLOR : colorOf(clientId),
+  };
 }
 
 /** What a participant shows of itself, as far as it is what this page shows; anyone may show anything. */

@@ -64,8 +64,7 @@ function described(settings: JsonObject): string {
   const maxTokens = option('max_tokens');
   if (maxTokens !== undefined) sentences.push(`I may use ${text(maxTokens)} tokens at most.`);
   const prompt = option('system_prompt');
-  if (typeof prompt === 'string' && prompt !== '')
-    sentences.push(`My instructions begin with “${shortened(prompt)}”.`);
+  if (typeof prompt === 'string' && prompt !== '') sentences.push(`My instructions begin with “${shortened(prompt)}”.`);
   const language = option('language');
   if (language !== undefined) sentences.push(`A real model would answer in ${text(language)}.`);
   return sentences.join(' ');

@@ -47,8 +47,8 @@ function EmptyConversation(): ReactNode {
     <div className="empty">
       <p className="empty-title">Nothing said yet</p>
       <p>
-        Write a message: the demo bot in your tab answers by the settings of this session. Open a second tab, or send the
-        link to somebody, and watch every change arrive.
+        Write a message: the demo bot in your tab answers by the settings of this session. Open a second tab, or send
+        the link to somebody, and watch every change arrive.
       </p>
     </div>
   );

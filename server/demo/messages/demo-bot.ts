@@ -1,6 +1,13 @@
 // The demo bot: a second client in the tab that sent a message, which answers it with canned words. It streams tokens as
 // signals and commits what it has now and then, so that who comes late, or the bot's end, loses little.
-import { createClient, type AttuneClient, type Json, type JsonObject, type Session } from '../../../client-sdk/index.js';
+import {
+  createClient,
+  type AttuneClient,
+  type Json,
+  type JsonObject,
+  type Session,
+} from '../../../client-sdk/index.js';
+import { clientIdOf, type Person } from '../person.js';
 import { randomName } from '../session-address.js';
 import { answerTo } from './answer.js';
 import { TOKENS_SIGNAL } from './live-text.js';
@@ -11,6 +18,8 @@ const TOKEN_MS = 45;
 const COMMIT_TOKENS = 24;
 /** Before it begins, as a model would. */
 const THINKING_MS = 350;
+
+const self: Person = { name: 'Demo bot', color: '#4c5a66' };
 
 export interface DemoBot {
   /** Answers a message of the session, once, whoever asks how often. Resolves when the answer is complete. */
@@ -26,11 +35,11 @@ export function createDemoBot(sessionId: string, token: string | undefined): Dem
   let session: Session | undefined;
   const joined = (): Session => {
     client ??= createClient({
-      clientId: `demo-bot-${randomName(6)}`,
+      clientId: clientIdOf(self, randomName(8)),
       kind: 'bot',
       ...(token !== undefined && { getToken: () => token }),
     });
-    return (session ??= client.session(sessionId, { presence: { name: 'Demo bot', color: '#5a6470' } }));
+    return (session ??= client.session(sessionId, { presence: { ...self } }));
   };
   return {
     answer: (message) => answer(joined(), message),

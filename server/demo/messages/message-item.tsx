@@ -21,15 +21,17 @@ export function MessageItem({ message, live }: MessageItemProps): ReactNode {
   const { personOf, people, me } = usePage();
   const { author, metadata, status } = message;
   const isBot = message.role === 'assistant' || author.kind === 'bot';
-  const sender = message.pending ? me : personOf(author);
-  const person = isBot && metadata?.['demo'] === true ? { ...sender, name: 'Demo bot' } : sender;
+  const person = message.pending && !isBot ? me : personOf(author);
   const isStreaming = status === 'streaming';
   // Its author has left in the middle: nothing more will come.
   const isCutOff = isStreaming && people.length > 0 && !people.some(({ clientId }) => clientId === author.clientId);
   const time = clockOf(message.timestamp);
   const text = isStreaming ? shownText(textOf(message), live) : textOf(message);
   return (
-    <li className={`message is-${message.role}${message.pending ? ' is-pending' : ''}`} aria-busy={isStreaming && !isCutOff}>
+    <li
+      className={`message is-${message.role}${message.pending ? ' is-pending' : ''}`}
+      aria-busy={isStreaming && !isCutOff}
+    >
       <Avatar person={person} isBot={isBot} />
       <article aria-label={[person.name, time].filter(Boolean).join(', ')}>
         <header className="message-head">

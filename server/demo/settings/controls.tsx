@@ -113,7 +113,8 @@ function SliderControl({ field, setting, wiring }: ControlProps): ReactNode {
   const { minimum = 0, maximum = 1 } = field;
   const [moved, setMoved] = useState<number>();
   const isSet = typeof value === 'number';
-  const at = moved ?? (isSet ? value : minimum);
+  // What is not set stands where nothing would be: at 0, or as near to it as there is.
+  const at = moved ?? (isSet ? value : Math.min(maximum, Math.max(minimum, 0)));
   const share = Math.min(1, Math.max(0, (at - minimum) / (maximum - minimum)));
   const end = () => {
     if (moved !== undefined) setting.write(moved);
@@ -199,7 +200,11 @@ function ChoiceControl({ field, setting, wiring }: ControlProps): ReactNode {
 }
 
 /** A value that is not in the list, typed. */
-function OtherText({ field, setting, done }: Pick<ControlProps, 'field' | 'setting'> & { done: () => void }): ReactNode {
+function OtherText({
+  field,
+  setting,
+  done,
+}: Pick<ControlProps, 'field' | 'setting'> & { done: () => void }): ReactNode {
   const [text, setText] = useState('');
   const end = (send: boolean) => {
     if (send && text.trim() !== '') setting.write(text.trim());

@@ -20,10 +20,11 @@ export function FieldRow({ field }: { readonly field: Field }): ReactNode {
   const editors = people.filter(({ editing, isSelf }) => editing === field.path && !isSelf);
   const marker = editors[0] ?? changedBy;
   const { value, problem } = setting;
-  const isUnsettable = field.isOptional && value !== undefined && controlFor(field, value) !== 'choice';
+  const control = controlFor(field, value);
+  const isUnsettable = field.isOptional && value !== undefined && control !== 'choice';
   return (
     <div
-      className={`field${marker ? ' is-marked' : ''}${problem === undefined ? '' : ' is-wrong'}`}
+      className={`field is-${control}${marker ? ' is-marked' : ''}${problem === undefined ? '' : ' is-wrong'}`}
       style={marker && ({ '--marker': marker.color } as CSSProperties)}
       data-path={field.path}
       onFocus={() => setEditing(field.path)}
@@ -32,7 +33,6 @@ export function FieldRow({ field }: { readonly field: Field }): ReactNode {
       <div className="field-head">
         <label htmlFor={id}>{field.title}</label>
         <ProgressMark progress={setting.progress} />
-        {editors.length > 0 ? <Editors editors={editors} /> : changedBy && <ChangedBy by={changedBy} />}
         {isUnsettable && (
           <button
             type="button"
@@ -53,9 +53,12 @@ export function FieldRow({ field }: { readonly field: Field }): ReactNode {
       <p id={`${id}-problem`} className="field-problem" aria-live="polite">
         {problem !== undefined && `${problem} ${stillIs(value)}`}
       </p>
-      <p id={`${id}-about`} className="field-about">
-        {field.description}
-      </p>
+      <div className="field-foot">
+        {editors.length > 0 ? <Editors editors={editors} /> : changedBy && <ChangedBy by={changedBy} />}
+        <p id={`${id}-about`} className="field-about">
+          {field.description}
+        </p>
+      </div>
     </div>
   );
 }
@@ -66,7 +69,12 @@ function stillIs(value: unknown): string {
   return text.length > 40 ? 'The setting is as it was.' : `It is still ${text}.`;
 }
 
-const progressWords: Record<Progress, string> = { idle: '', saving: 'saving…', waiting: 'kept until online', saved: 'saved' };
+const progressWords: Record<Progress, string> = {
+  idle: '',
+  saving: 'saving…',
+  waiting: 'kept until online',
+  saved: 'saved',
+};
 
 function ProgressMark({ progress }: { readonly progress: Progress }): ReactNode {
   return <span className={`progress is-${progress}`}>{progressWords[progress]}</span>;
@@ -74,7 +82,8 @@ function ProgressMark({ progress }: { readonly progress: Progress }): ReactNode 
 
 function Editors({ editors }: { readonly editors: readonly (Person & { participantId: string })[] }): ReactNode {
   const [first, ...others] = editors;
-  const names = others.length > 0 ? `${first?.name} and ${others.length} more are editing` : `${first?.name} is editing`;
+  const names =
+    others.length > 0 ? `${first?.name} and ${others.length} more are editing` : `${first?.name} is editing`;
   return (
     <span className="field-by">
       {editors.slice(0, 3).map((person) => (

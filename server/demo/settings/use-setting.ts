@@ -110,7 +110,7 @@ function reasonOf(error: unknown, { path }: Field): string {
   return elsewhere ? `Not taken: ${elsewhere.path} ${elsewhere.message}.` : `Not taken: ${error.message}.`;
 }
 
-function issuesOf({ details }: ClientError): { path: string; message: string }[] {
+function issuesOf({ details = {} }: ClientError): { path: string; message: string }[] {
   const { issues } = details;
   return Array.isArray(issues) ? (issues as { path: string; message: string }[]) : [];
 }

@@ -32,10 +32,10 @@ export function mergeBetween(before: JsonObject, after: JsonObject): JsonObject 
   const merge: JsonObject = {};
   for (const key of Object.keys({ ...before, ...after })) {
     const old = before[key];
-    const value = after[key] ?? null;
+    const value = after[key];
     // Members in another order are sent though nothing changed: that does no harm.
     if (JSON.stringify(old) === JSON.stringify(value)) continue;
-    merge[key] = isObject(old) && isObject(value) ? mergeBetween(old, value) : value;
+    merge[key] = isObject(old) && isObject(value) ? mergeBetween(old, value) : (value ?? null);
   }
   return merge;
 }

@@ -61,6 +61,8 @@ interface Entry extends StoredWrite {
   sentIn: number;
   /** The opening in which it was sent first; 0: in one of an earlier page, or its answer said that it may have happened. */
   firstIn: number;
+  /** Ends what was begun for its caller. */
+  stop: () => void;
   resolve: (reply: object) => void;
   reject: (error: ClientError) => void;
 }
@@ -106,7 +108,10 @@ export function createOutbox({ sessionId, ask, changed, settled }: OutboxOptions
     const isCertain = error.outcome === 'not-committed';
     if (!isCertain) entry.firstIn = 0;
     // This time it certainly did not happen; an earlier time it may have.
-    else if (entry.firstIn === thisLife) entry.sentAt = undefined;
+    else if (entry.firstIn === thisLife) {
+      entry.sentAt = undefined;
+      changed();
+    }
     // A fault of the server may come again for ever, and all that waits behind it with it.
     if (error.code === 'INTERNAL' || !error.isTemporary) settle(entry, error);
     else if (thisLife === life) {
@@ -133,6 +138,7 @@ export function createOutbox({ sessionId, ask, changed, settled }: OutboxOptions
     if (index < 0) return;
     entries.splice(index, 1);
     chars -= entry.chars;
+    entry.stop();
     changed();
     settled(entry, error, reply);
     if (error) entry.reject(error);
@@ -160,16 +166,18 @@ export function createOutbox({ sessionId, ask, changed, settled }: OutboxOptions
           chars: size,
           sentIn: 0,
           firstIn: 0,
+          stop: () => signal?.removeEventListener('abort', abort),
           resolve,
           reject,
         };
         entries.push(entry);
         chars += size;
-        signal?.addEventListener('abort', () => {
+        const abort = () => {
           // Sent ones stay in the order until they are answered; only their caller waits no more.
           if (entry.sentAt) reject(unknown(entry, 'ABORTED'));
           else settle(entry, aborted());
-        });
+        };
+        signal?.addEventListener('abort', abort);
         changed();
         flush();
       }),

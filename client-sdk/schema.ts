@@ -36,7 +36,8 @@ export function jsonSchema<S = JsonObject>(schema: object): SettingsValidator<S>
     refusalOf(
       leavesOf(
         validator.validate(settings).errors.map(({ instanceLocation, error }) => ({
-          path: instanceLocation.replace(/^#/, ''),
+          // It gives the pointer as the fragment of a URI.
+          path: decodeURI(instanceLocation.replace(/^#/, '')),
           message: error,
         })),
       ),

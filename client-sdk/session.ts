@@ -201,6 +201,8 @@ export function createSession<S = JsonObject>(
     ended();
     outbox.fail(reason);
     error = reason;
+    // It is gone, or not for this user: a later page begins anew.
+    if (reason.code !== 'CLOSED') storage?.save(id, [], null);
     touch();
   };
 
@@ -252,7 +254,7 @@ export function createSession<S = JsonObject>(
   };
 
   // What a client leaves unanswered the next one sends.
-  const store = () => error?.code !== 'CLOSED' && storage?.save(id, outbox.writes, replica.confirmed);
+  const store = () => phase !== 'over' && storage?.save(id, outbox.writes, replica.confirmed);
 
   // ---- What is asked for
 

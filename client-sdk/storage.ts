@@ -24,14 +24,19 @@ export interface LocalStorageOptions {
 export function localStorageOutbox(options: LocalStorageOptions = {}): SessionStorage {
   const { key = 'attune', storage = localStorage } = options;
   const stored = new Map<string, Map<string, StoredWrite['sentAt']>>();
-  const documents = new Map<string, Confirmed>();
+  /** What is to be written of each session; null: that there is none. */
+  const documents = new Map<string, Confirmed | null>();
   let writing: ReturnType<typeof setTimeout> | undefined;
   const prefixOf = (sessionId: string) => `${key}:${sessionId}:`;
 
   const writeDocuments = () => {
     clearTimeout(writing);
     writing = undefined;
-    for (const [sessionId, document] of documents) put(storage, `${prefixOf(sessionId)}document`, document);
+    for (const [sessionId, document] of documents) {
+      const name = `${prefixOf(sessionId)}document`;
+      if (document) put(storage, name, document);
+      else remove(storage, name);
+    }
     documents.clear();
   };
   globalThis.addEventListener?.('pagehide', writeDocuments);
@@ -40,9 +45,8 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
     load(sessionId) {
       const prefix = prefixOf(sessionId);
       const writes: { at: string; write: StoredWrite }[] = [];
-      for (let index = 0; index < storage.length; index += 1) {
-        const name = storage.key(index);
-        if (!name?.startsWith(`${prefix}write:`)) continue;
+      for (const name of namesIn(storage)) {
+        if (!name.startsWith(`${prefix}write:`)) continue;
         const entry = get(storage, name) as { at: string; write: StoredWrite } | null;
         if (entry) writes.push(entry);
       }
@@ -66,15 +70,28 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
         put(storage, name, { at: before?.at ?? nextPlace(), write: { updateId, event, request, sentAt } });
       }
       stored.set(sessionId, now);
-      if (confirmed) documents.set(sessionId, confirmed);
-      if (documents.size > 0) writing ??= setTimeout(writeDocuments, DOCUMENT_EVERY_MS);
+      documents.set(sessionId, confirmed);
+      writing ??= setTimeout(writeDocuments, DOCUMENT_EVERY_MS);
     },
   };
 }
 
 let places = 0;
-/** Sorts as text in the order in which it was asked for, and after what an earlier page left. */
-const nextPlace = () => `${Date.now().toString(36).padStart(9, '0')}.${(places += 1).toString(36).padStart(6, '0')}`;
+let placeMs = 0;
+/** Sorts as text in the order in which it was asked for, though the clock goes back, and after what an earlier page left. */
+function nextPlace(): string {
+  placeMs = Math.max(placeMs, Date.now());
+  places += 1;
+  return `${placeMs.toString(36).padStart(9, '0')}.${places.toString(36).padStart(6, '0')}`;
+}
+
+function namesIn(storage: Pick<Storage, 'key' | 'length'>): string[] {
+  try {
+    return Array.from({ length: storage.length }, (_, index) => storage.key(index) ?? '');
+  } catch {
+    return [];
+  }
+}
 
 function get(storage: Pick<Storage, 'getItem'>, name: string): unknown {
   try {

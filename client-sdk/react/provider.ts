@@ -8,6 +8,7 @@ const ClientContext = createContext<AttuneClient | undefined>(undefined);
 export interface AttuneProviderProps {
   /** Made once, outside of rendering, by `createClient`; given another one, the hooks below move over to it. */
   client: AttuneClient;
+  /** What uses the client. */
   children?: ReactNode;
 }
 

@@ -94,6 +94,7 @@ export function useHandleAndSettings<S, T>(
  * `isEqual`; unless given, objects and arrays are compared by what they hold. On a server and while hydrating nothing is known yet.
  */
 export function useSessionState<S = JsonObject>(id: string): SessionSnapshot<S>;
+/** Of what is known of a session that which `selector` takes. */
 export function useSessionState<T, S = JsonObject>(
   id: string,
   selector: (state: SessionSnapshot<S>) => T,
@@ -113,6 +114,7 @@ export function useSessionState<T>(
  * given, objects and arrays are compared by what they hold. Selector and isEqual may be written inline.
  */
 export function useSettings<S = JsonObject>(id: string): S | undefined;
+/** Of the settings as the user sees them that which `selector` takes; undefined until they are known. */
 export function useSettings<S, T>(
   id: string,
   selector: (settings: S) => T,

@@ -32,6 +32,7 @@ const waitsOf = new WeakMap<AttuneClient, Map<string, Wait>>();
  * This is the only hook that joins for a component before it is mounted. A server joins nothing and renders the fallback.
  */
 export function useSuspenseSettings<S = JsonObject>(id: string): S;
+/** Of the settings that which `selector` takes; the component is suspended until they are known. */
 export function useSuspenseSettings<S, T>(
   id: string,
   selector: (settings: S) => T,

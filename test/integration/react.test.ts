@@ -2,6 +2,7 @@
 // by others, also after it was offline.
 import { expect } from 'chai';
 import { createClient, type AttuneClient, type Session } from '../../client-sdk/index.js';
+import { equalJson } from '../../client-sdk/protocol/json.js';
 import { startAttune, type Attune } from '../support/attune.js';
 import { openStage, REACT_VERSIONS, type Stage } from '../support/react.js';
 import { until } from '../support/until.js';
@@ -20,8 +21,8 @@ for (const version of REACT_VERSIONS) {
     let theirs: Session<Settings>;
 
     before(async () => {
-      server = await startAttune();
       stage = await openStage(version);
+      server = await startAttune();
     });
     beforeEach(async () => {
       page = createClient({ url: server.url });
@@ -37,8 +38,8 @@ for (const version of REACT_VERSIONS) {
       expect(stage.complaints.splice(0)).to.deep.equal([]);
     });
     after(async () => {
-      stage.close();
       await server.destroy();
+      stage.close();
     });
 
     const shows = (text: () => string, wanted: string) =>
@@ -88,6 +89,25 @@ for (const version of REACT_VERSIONS) {
         await until(() => theirs.getSnapshot().settings?.model === 'ours');
         await theirs.clear();
         await shows(text, 'ours connected 0 ');
+      }));
+
+    it('[RX14] a page shows who is there, and the others see what it shows of itself', () =>
+      stage.live(async () => {
+        const { React, hooks } = stage;
+        const h = React.createElement;
+        const People = () => {
+          const [participants, setPresence] = hooks.usePresence(id);
+          const { clientId } = hooks.useClient();
+          React.useEffect(() => setPresence({ editing: 'model' }), [setPresence]);
+          const others = participants.filter((participant) => participant.clientId !== clientId);
+          return h('i', null, others.map(({ state }) => JSON.stringify(state)).join());
+        };
+        const { text } = stage.mount(h(hooks.AttuneProvider, { client: page }, h(People)));
+        theirs.setPresence({ typing: true });
+        await shows(text, '{"typing":true}');
+        await until(() =>
+          theirs.getSnapshot().participants.some(({ state }) => equalJson(state, { editing: 'model' })),
+        );
       }));
 
     it('[RX14] what a page changes while it is offline is shown at once and reaches the others later', () =>

@@ -3,6 +3,7 @@
 // private costs no bytes.
 import { pauseMs } from './backoff.js';
 import { ClientError, clientErrorOf } from './client-error.js';
+import type { WireError } from './protocol/errors.js';
 import type { Transport } from './socket-link.js';
 
 /** `initial`: not used yet. `disconnected`: stopped, by the application or by an error that trying again cannot mend. */
@@ -40,9 +41,9 @@ export interface Connection {
   start: () => void;
   /** Closes the line until `start` is called. */
   stop: (error?: ClientError | null) => void;
-  /** Sends an event. The answer is handed on in the turn in which it arrived, so that it comes before later events; or a
-   * ClientError; or another error where no answer came: then it may have been carried out. */
-  ask: (event: string, body: object, answered: (error: Error | null, reply?: object) => void) => void;
+  /** Sends an event. The answer, or the error, is handed on in the turn in which it arrived, so that it comes before later
+   * events. Where no answer came the error's outcome is unknown: it may have been carried out. */
+  ask: (event: string, body: object, answered: (error: ClientError | null, reply?: object) => void) => void;
 }
 
 /** A connection that does nothing until it is started. */
@@ -140,7 +141,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       if (status !== 'connected') return answered(offline());
       link.request(event, body, ANSWER_TIMEOUT_MS, (reply) => {
         if (reply?.ok) return answered(null, reply);
-        answered(reply ? clientErrorOf(reply.error) : new Error('no answer'));
+        answered(reply ? clientErrorOf(reply.error) : offline({ retry: 'same-id', outcome: 'unknown' }));
         // A line without answers is dead; one whose token has ended needs another.
         if (!reply || reply.error.retry === 'reauthenticate') renew();
       });
@@ -149,8 +150,9 @@ export function createConnection(options: ConnectionOptions): Connection {
   return connection;
 }
 
-/** For what is not kept until there is a connection. */
-export const offline = (): ClientError => new ClientError('OFFLINE', 'not connected', { retry: 'after-delay' });
+/** Nothing was sent, for there is no connection; or, with that outcome, it was lost before the answer came. */
+export const offline = (from: Partial<WireError> = { retry: 'after-delay' }): ClientError =>
+  new ClientError('OFFLINE', 'not connected', from);
 
 /** When a JWT ends, milliseconds since 1970; never where it does not say. */
 function endOf(token: string | undefined): number {

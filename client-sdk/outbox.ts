@@ -28,9 +28,9 @@ export interface StoredWrite {
 /** What an outbox is given by its session. */
 export interface OutboxOptions {
   sessionId: string;
-  /** Sends to the server; `answered` is given a ClientError, or any other error where no answer came: then whoever owns
-   * the connection closes the outbox and opens it again. */
-  ask: (event: string, request: object, answered: (error: Error | null, reply?: object) => void) => void;
+  /** Sends to the server. Where no answer came the outcome of the error is unknown, and whoever owns the connection
+   * closes the outbox and opens it again. */
+  ask: (event: string, request: object, answered: (error: ClientError | null, reply?: object) => void) => void;
   /** After each change of what it holds. */
   changed: () => void;
   /** A write was acknowledged, or failed for good; before the caller hears of it. */
@@ -99,7 +99,7 @@ export function createOutbox({ sessionId, ask, changed, settled }: OutboxOptions
       if (!error) {
         attempts = 0;
         settle(entry, null, reply);
-      } else if (error instanceof ClientError) failed(entry, error, thisLife);
+      } else failed(entry, error, thisLife);
       if (thisLife === life && isOpen) proceed();
     });
   };

@@ -169,11 +169,11 @@ export function createSession<S = JsonObject>(
     connection.ask('session:join', entry, (failure, reply) => {
       if (phase !== 'joining') return;
       if (!failure) joined(reply as JoinReply, shown);
-      else if (failure instanceof ClientError && !failure.isTemporary) end(failure);
+      else if (!failure.isTemporary) end(failure);
       else {
         // Without a connection the next one joins.
         const again = () => connection.status === 'connected' && join();
-        rejoining = setTimeout(again, pauseMs(attempts++, RETRY_MS, (failure as ClientError).retryAfterMs));
+        rejoining = setTimeout(again, pauseMs(attempts++, RETRY_MS, failure.retryAfterMs));
       }
     });
   };
@@ -301,7 +301,7 @@ export function createSession<S = JsonObject>(
     isShowing = true;
     const state = presence;
     connection.ask('presence:update', { sessionId: id, state }, (failure) => {
-      const { isTemporary, retryAfterMs = SHOW_EVERY_MS } = (failure ?? {}) as Partial<ClientError>;
+      const { isTemporary, retryAfterMs = SHOW_EVERY_MS }: Partial<ClientError> = failure ?? {};
       setTimeout(() => {
         isShowing = false;
         if (isTemporary || presence !== state) show();

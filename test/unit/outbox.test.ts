@@ -30,8 +30,11 @@ interface Sent {
   readonly updateId: string;
   readonly request: Record<string, unknown>;
   answer(): void;
-  fail(error: Error): void;
+  fail(error: ClientError): void;
 }
+
+/** What a connection says where its line was lost. */
+const noAnswer = () => new ClientError('OFFLINE', 'no answer', { retry: 'same-id', outcome: 'unknown' });
 
 describe('the outbox', () => {
   let time: ManualTime;
@@ -187,7 +190,7 @@ describe('the outbox', () => {
     const [old] = onWay;
     take('b').answer();
     outbox.close();
-    old!.fail(new Error('no answer'));
+    old!.fail(noAnswer());
     add('d');
     time.pass(RESEND_MS[1]);
     expect(sent).to.deep.equal(['a', 'b', 'c']);
@@ -420,7 +423,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 async function runSteps(steps: readonly Step[], time: ManualTime): Promise<void> {
   /** Requests of the line that is open, in the order in which they arrived. */
-  let line: { updateId: string; answered: (error: Error | null, reply?: object) => void }[] = [];
+  let line: { updateId: string; answered: (error: ClientError | null, reply?: object) => void }[] = [];
   const committed: string[] = [];
   /** The server refuses what is behind a write that is to be retried, until that comes. */
   let barrier: string | undefined;
@@ -455,7 +458,7 @@ async function runSteps(steps: readonly Step[], time: ManualTime): Promise<void>
     const gone = line;
     line = [];
     barrier = undefined;
-    for (const { answered } of gone) answered(new Error('no answer'));
+    for (const { answered } of gone) answered(noAnswer());
   };
   const perform = (one: Step) => {
     if (one.do === 'add') {

@@ -201,6 +201,12 @@ export class Calls {
     return this.submit(caller, request, action, bytes, { ifEpoch });
   }
 
+  /** What a joiner shows: nothing of its own where it may only read. Throws INVALID_REQUEST or TOO_LARGE. */
+  presenceForJoin(caller: Caller, { request }: Parsed<'session:join'>): Json | undefined {
+    checkOptional(request.presence, 'the presence', PRESENCE_BYTES_MAX);
+    return can(caller.principal, 'presence', request.sessionId) ? request.presence : undefined;
+  }
+
   /** Whether a caller may show `state` to a session. Throws FORBIDDEN, INVALID_REQUEST or TOO_LARGE. */
   checkPresence(caller: Caller, sessionId: string, state: Json): void {
     this.demand(caller, 'presence', sessionId);

@@ -2,6 +2,7 @@
 // It never carries out a write.
 import type { Socket } from 'socket.io';
 import { AttuneError } from '../../client-sdk/protocol/errors.js';
+import type { Json } from '../../client-sdk/protocol/json.js';
 import type { Participant } from '../../client-sdk/protocol/messages.js';
 import type { Presence } from '../sync/presence.js';
 import type { Audience } from '../sync/room.js';
@@ -57,9 +58,9 @@ export class SocketSessions {
 
   async join(parsed: Parsed<'session:join'>): Promise<object> {
     const { calls, caller } = this.options;
-    const { sessionId, presence: state, create } = parsed.request;
+    const { sessionId, create } = parsed.request;
     calls.demand(caller, 'read', sessionId);
-    if (state !== undefined) calls.checkPresence(caller, sessionId, state);
+    const state = calls.presenceForJoin(caller, parsed);
     if (this.places.size + this.moves.size >= SESSIONS_PER_SOCKET_MAX && !this.places.has(sessionId)) {
       throw new AttuneError('RATE_LIMITED', `a socket is in at most ${SESSIONS_PER_SOCKET_MAX} sessions`);
     }
@@ -69,7 +70,7 @@ export class SocketSessions {
     if (create) void this.wrote(sessionId, created);
     return this.move(sessionId, async () => {
       const made = await created;
-      return this.enter(parsed).catch((error: unknown) => {
+      return this.enter(parsed, state).catch((error: unknown) => {
         // It was created and is gone again: "not committed" would be wrong.
         const isGone = made !== null && error instanceof AttuneError && error.code === 'SESSION_NOT_FOUND';
         if (!isGone) throw error;
@@ -120,9 +121,9 @@ export class SocketSessions {
     return place;
   }
 
-  private async enter({ request }: Parsed<'session:join'>): Promise<object> {
+  private async enter({ request }: Parsed<'session:join'>, state: Json | undefined): Promise<object> {
     const { socket, hub, presence } = this.options;
-    const { sessionId, cursor, delivery, body, presence: state } = request;
+    const { sessionId, cursor, delivery, body } = request;
     const audience: Audience = `${delivery}-${body}`;
     let reply: object = {};
     let entered = false;
@@ -142,7 +143,7 @@ export class SocketSessions {
   }
 
   /** The participant that this socket is, as of now one, where it was not. */
-  private participate(sessionId: string, state: Parsed<'session:join'>['request']['presence']): Participant {
+  private participate(sessionId: string, state: Json | undefined): Participant {
     const { presence, caller } = this.options;
     const place = this.places.get(sessionId);
     const same = place && presence.update(sessionId, place.participantId, state);

@@ -205,6 +205,20 @@ describe('presence', () => {
       expect(watchers[0]!.heard().length - joins, 'events of the leaves').to.be.below(80);
     });
 
+    it('[PR10] one that changes all the time is told of every 50 ms at most, and its last state always', async () => {
+      const sessionId = await made();
+      const watcher = await present(far, 'w', sessionId);
+      const a = await present(near, 'a', sessionId);
+      await watcher.sees({ w: {}, a: {} });
+      const before = watcher.heard().length;
+      const beganAt = performance.now();
+      for (const n of range(1, 300)) await a.socket.ok('presence:update', { sessionId, state: { n } });
+      await watcher.sees({ w: {}, a: { n: 300 } });
+      const pauses = (performance.now() - beganAt) / 50;
+      // One at once, one for each pause, and one whose pause began before.
+      expect(watcher.heard().length - before).to.be.at.most(Math.ceil(pauses) + 2);
+    });
+
     it('[PR11] who came and left before it could be written was never there', async () => {
       const sessionId = await made();
       const watcher = await present(near, 'w', sessionId);

@@ -252,8 +252,8 @@ describe('presence and signals with tokens', () => {
     const { session } = await owner.ok('session:open', {});
     const sessionId = session.id as string;
     const viewer = await as('viewer');
-    await viewer.refused('session:join', { sessionId, presence: { n: 1 } }, 'FORBIDDEN');
-    const watching = await joinPresent(viewer, 'viewer', sessionId);
+    const watching = await joinPresent(viewer, 'viewer', sessionId, { presence: { n: 1 } });
+    expect(watching.self.state).to.deep.equal({});
     await viewer.refused('presence:update', { sessionId, state: 1 }, 'FORBIDDEN');
     await viewer.refused('signal', { sessionId, type: 't', data: 1 }, 'FORBIDDEN');
     const member = await joinPresent(await as('member'), 'member', sessionId, { presence: { n: 1 } });

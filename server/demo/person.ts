@@ -40,9 +40,9 @@ export function newPerson(random: () => number): Person {
 /** `Ada King Lovelace` → `AL`; the first character of names without letters. */
 export function initials(name: string): string {
   const words = name.split(/[\s._-]+/).filter((word) => word !== '');
-  const first = [...(words[0] ?? '?')][0] ?? '?';
-  const last = words.length > 1 ? ([...(words.at(-1) ?? '')][0] ?? '') : '';
-  return (first + last).toUpperCase();
+  // By code points: half of an emoji is nothing to show.
+  const begin = (word: string) => Array.from(word)[0] ?? '';
+  return (begin(words[0] ?? '?') + (words.length > 1 ? begin(words.at(-1) ?? '') : '')).toUpperCase();
 }
 
 /**
@@ -50,7 +50,7 @@ export function initials(name: string): string {
  * the server knows nobody's name. `unique` sets it apart from others.
  */
 export function clientIdOf({ name, color }: Person, unique: string): string {
-  return `${name.slice(0, NAME_CHARS_MAX).toWellFormed()}|${color.slice(1)}|${unique}`;
+  return `${name.slice(0, NAME_CHARS_MAX).toWellFormed().replaceAll('|', '/')}|${color.slice(1)}|${unique}`;
 }
 
 /** Who an author is: as the server names them, else as their client's id tells, else by kind. Colours of strangers are made of their id. */

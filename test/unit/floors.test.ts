@@ -83,7 +83,13 @@ const rooms: readonly Room[] = [
     imports: /^(client-sdk\/|server\/(config|server|main)\.ts$|server\/redis\/)/,
     node: true,
   },
-  { rule: 'the demo imports client-sdk', files: /^server\/demo\//, imports: /^client-sdk\//, node: false },
+  {
+    rule: 'the demo imports client-sdk and react',
+    files: /^server\/demo\//,
+    imports: /^client-sdk\//,
+    packages: ['react', 'react-dom', 'qrcode-generator'],
+    node: false,
+  },
   {
     rule: 'of client-sdk the server imports the protocol alone',
     files: /^server\/(main|server)\.ts$/,
@@ -223,7 +229,8 @@ describe('floors', () => {
         file,
         importsOf(read(file))
           .filter((name) => name.startsWith('.'))
-          .map((name) => normalize(join(dirname(file), name)).replace(/\.js$/, '.ts')),
+          .map((name) => normalize(join(dirname(file), name)).replace(/\.js$/, '.ts'))
+          .map((target) => (files.includes(target) ? target : `${target}x`)),
       ]),
     );
     const circle = findCircle(imports);
@@ -254,7 +261,11 @@ describe('floors', () => {
     ],
     'cli imports client-sdk and config': ['server/cli/x.ts', "import { startServer } from '../server.js';"],
     'serve and doctor import floors 5 and 2 beside': ['server/cli/doctor.ts', "import '../sync/lane.js';"],
-    'the demo imports client-sdk': ['server/demo/x.ts', "import '../config.js';"],
+    'the demo imports client-sdk and react': ['server/demo/x.tsx', "import '../config.js';"],
+    'the demo imports client-sdk and react, no other package': [
+      'server/demo/x.tsx',
+      "import { io } from 'socket.io-client';",
+    ],
     'of client-sdk the server imports the protocol alone': ['server/server.ts', "import '../client-sdk/client.js';"],
     'only the configuration reads the environment': ['server/api/x.ts', 'const { env } = process;'],
     'only keys.ts spells a key': ['server/sync/x.ts', 'const key = `attune:${session}:doc`;'],

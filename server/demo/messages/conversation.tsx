@@ -13,17 +13,18 @@ const AT_END_PX = 80;
 
 export function Conversation({ bot }: { readonly bot: DemoBot }): ReactNode {
   const { sessionId, notify } = usePage();
-  const { messages, hasOlder, loading, loadOlder } = useMessages(sessionId);
+  const list = useMessages(sessionId);
+  const { messages, hasOlder, loading } = list;
   const live = useLiveText(sessionId, messages);
-  const list = useRef<HTMLDivElement>(null);
-  useStayAtEnd(list, messages, live);
+  const scrolled = useRef<HTMLDivElement>(null);
+  useStayAtEnd(scrolled, messages, live);
   const isEmpty = messages.length === 0 && !loading;
   const older = () => {
-    loadOlder().catch(() => notify('Older messages could not be loaded.'));
+    list.loadOlder().catch(() => notify('Older messages could not be loaded.'));
   };
   return (
     <>
-      <div className="messages" ref={list} tabIndex={0} role="group" aria-label="Messages">
+      <div className="messages" ref={scrolled} tabIndex={0} role="group" aria-label="Messages">
         {hasOlder && (
           <button type="button" className="quiet older" disabled={loading} onClick={older}>
             Load older messages

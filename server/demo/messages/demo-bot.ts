@@ -26,7 +26,6 @@ export interface DemoBot {
   answer(message: { id: string; content: string }): Promise<void>;
   /** With its tab: offline, and back. */
   setOnline(isOnline: boolean): void;
-  close(): void;
 }
 
 /** A bot for one session. It connects when it has something to say. */
@@ -47,7 +46,6 @@ export function createDemoBot(sessionId: string, token: string | undefined): Dem
       if (isOnline) client?.connect();
       else client?.disconnect();
     },
-    close: () => void client?.close(),
   };
 }
 

@@ -4,6 +4,7 @@ import { isJsonObject } from '../../../client-sdk/protocol/json.js';
 import type { useMessages } from '../../../client-sdk/react/index.js';
 import { Avatar } from '../avatar.js';
 import { usePage } from '../page-context.js';
+import { plainText } from '../settings/form-model.js';
 import { shownText } from './live-text.js';
 
 /** A message as the hooks list it. */
@@ -70,9 +71,9 @@ function UsedSettings({ metadata }: { readonly metadata: ListedMessage['metadata
   if (metadata?.['demo'] !== true) return null;
   const { model, temperature, max_tokens: maxTokens, endedBy } = metadata;
   const parts = [
-    model !== undefined && String(model),
-    temperature !== undefined && `temperature ${String(temperature)}`,
-    maxTokens !== undefined && `max ${String(maxTokens)} tokens`,
+    model !== undefined && plainText(model),
+    temperature !== undefined && `temperature ${plainText(temperature)}`,
+    maxTokens !== undefined && `max ${plainText(maxTokens)} tokens`,
     endedBy === 'max_tokens' && 'cut at max tokens',
     endedBy === 'stop' && 'ended by a stop text',
   ].filter((part) => part !== false);

@@ -5,7 +5,7 @@ import type { Json } from '../../../client-sdk/index.js';
 import { equalJson } from '../../../client-sdk/protocol/json.js';
 import { Icon } from '../icons.js';
 import { readJson, readNumber } from './field-check.js';
-import { controlFor, isTextList, stepOf, type Field } from './form-model.js';
+import { controlFor, isTextList, plainText, stepOf, type Field } from './form-model.js';
 import type { Setting } from './use-setting.js';
 
 export interface ControlProps {
@@ -186,7 +186,7 @@ function ChoiceControl({ field, setting, wiring }: ControlProps): ReactNode {
     <div className="choice-row">
       <select {...wiring} className="input" value={selected} onChange={(event) => picked(event.target.value)}>
         {(field.isOptional || isUnset) && <option value={UNSET}>Not set</option>}
-        {!isUnset && known < 0 && <option value="-1">{String(value)}</option>}
+        {!isUnset && known < 0 && <option value="-1">{plainText(value)}</option>}
         {choices.map((choice, index) => (
           <option key={choice.title} value={index}>
             {choice.title}

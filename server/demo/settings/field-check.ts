@@ -60,7 +60,7 @@ function isMultiple(value: number, of: number): boolean {
 function textProblem(field: Field, value: string): string | undefined {
   const { minLength = 0, maxLength = Infinity, pattern, choices, isOpen } = field;
   // The schema counts characters, not UTF-16 units.
-  const length = [...value].length;
+  const length = Array.from(value).length;
   if (length < minLength) return minLength === 1 ? 'Must not be empty.' : `Takes at least ${minLength} characters.`;
   if (length > maxLength) return `Takes at most ${maxLength} characters; this has ${length}.`;
   if (!isOpen && choices && !choices.some((choice) => choice.value === value)) {

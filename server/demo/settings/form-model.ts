@@ -122,6 +122,11 @@ export function pointerOf(keys: readonly string[]): string {
   return keys.map((key) => `/${pointerToken(key)}`).join('');
 }
 
+/** A value as one would write it: texts as they are, everything else as JSON. */
+export function plainText(value: Json): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
 export function isTextList(value: Json | undefined): value is string[] {
   return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }
@@ -210,7 +215,7 @@ function choicesOf(node: JsonObject): { choices?: Choice[]; isOpen: boolean } {
 function choice(value: Json, title?: Json): Choice {
   if (typeof title === 'string') return { value, title };
   if (typeof value === 'boolean') return { value, title: value ? 'Yes' : 'No' };
-  return { value, title: typeof value === 'string' ? value : JSON.stringify(value) };
+  return { value, title: plainText(value) };
 }
 
 function controlOf(field: Omit<Field, 'control'>, node: JsonObject): Control {

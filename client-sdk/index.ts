@@ -9,7 +9,6 @@ export type {
   MessageChange,
   NewMessage,
   PartialSettings,
-  Participant,
   PresenceChange,
   Session,
   SessionEvents,
@@ -36,6 +35,9 @@ export type {
   Message,
   MessageRole,
   MessageStatus,
+  Participant,
+  PresenceEvent,
   SessionDocument,
   SettingsVersion,
+  SignalEvent,
 } from './protocol/messages.js';

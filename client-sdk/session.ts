@@ -7,7 +7,14 @@ import { mergeBetween } from './json-change.js';
 import { createListeners } from './listeners.js';
 import { createOutbox } from './outbox.js';
 import type { Json, JsonObject } from './protocol/json.js';
-import type { ClearReply, ClientEvent, DescribeReply, MessageReply, WriteReply } from './protocol/messages.js';
+import type {
+  ClearReply,
+  ClientEvent,
+  DescribeReply,
+  MessageReply,
+  Participant,
+  WriteReply,
+} from './protocol/messages.js';
 import { randomId } from './random-id.js';
 import {
   applied,
@@ -21,7 +28,6 @@ import {
   type SettingsRequest,
 } from './replica.js';
 import type {
-  Participant,
   PresenceChange,
   Session,
   SessionEvents,

@@ -3,35 +3,24 @@ import type { ClientError } from './client-error.js';
 import type { ConnectionStatus } from './connection.js';
 import type { StoredWrite } from './outbox.js';
 import type { Json, JsonObject } from './protocol/json.js';
-import type { DescribeReply, Message, SettingsReply, SettingsVersion, WriteReply } from './protocol/messages.js';
+import type {
+  DescribeReply,
+  Message,
+  Participant,
+  PresenceEvent,
+  SettingsReply,
+  SettingsVersion,
+  SignalEvent,
+  WriteReply,
+} from './protocol/messages.js';
 import type { PatchOperation } from './json-change.js';
 import type { Confirmed, MessageCommit, SeenCommit } from './replica.js';
 
-/** One socket of a session as the others see it. Oneself is the one with the client's own `clientId`. */
-export interface Participant {
-  participantId: string;
-  userId: string;
-  clientId: string;
-  kind: string;
-  name?: string;
-  state: Json;
-  joinedAt: string;
-}
-
 /** Who came, went, or shows another state. */
-export interface PresenceChange {
-  joined: Participant[];
-  left: string[];
-  updated: Participant[];
-}
+export type PresenceChange = Omit<PresenceEvent, 'sessionId'>;
 
-/** An ephemeral message of a participant. */
-export interface Signal {
-  type: string;
-  data: Json;
-  from: { userId: string; clientId: string; kind: string; name?: string };
-  participantId: string;
-}
+/** An ephemeral message; `participantId` is missing where it did not come from the room but by HTTP. */
+export type Signal = Omit<SignalEvent, 'sessionId'>;
 
 /** `offline`: not connected. `synchronizing`: catching up, or own updates are not confirmed. */
 export type SyncStatus = 'synchronized' | 'synchronizing' | 'offline';

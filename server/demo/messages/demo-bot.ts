@@ -1,6 +1,7 @@
 // The demo bot: a second client in the tab that sent a message, which answers it with canned words. It streams tokens as
 // signals and commits what it has now and then, so that who comes late, or the bot's end, loses little.
 import {
+  ClientError,
   createClient,
   type AttuneClient,
   type Json,
@@ -10,7 +11,7 @@ import {
 import { clientIdOf, type Person } from '../person.js';
 import { randomName } from '../session-address.js';
 import { answerTo } from './answer.js';
-import { TOKENS_SIGNAL } from './live-text.js';
+import { TOKEN_SIGNAL } from './live-text.js';
 
 /** How fast it speaks: milliseconds for each token. */
 const TOKEN_MS = 45;
@@ -22,7 +23,8 @@ const THINKING_MS = 350;
 const self: Person = { name: 'Demo bot', color: '#4c5a66' };
 
 export interface DemoBot {
-  /** Answers a message of the session, once, whoever asks how often. Resolves when the answer is complete. */
+  /** Answers a message of the session, once, whoever asks how often, unless another bot is there to answer. Resolves when
+   * the answer is complete. */
   answer(message: { id: string; content: string }): Promise<void>;
   /** With its tab: offline, and back. */
   setOnline(isOnline: boolean): void;
@@ -51,29 +53,48 @@ export function createDemoBot(sessionId: string, token: string | undefined): Dem
 
 async function answer(session: Session, message: { id: string; content: string }): Promise<void> {
   const { settings = {}, revision } = await session.ready();
-  const reply = answerTo(message.content, settings, Math.random);
+  const { participants } = session.getSnapshot();
+  if (participants.some(({ kind, clientId }) => kind === 'bot' && !clientId.startsWith(clientIdOf(self, '')))) return;
   const id = `reply-${message.id}`;
+  if (!(await begin(session, id, message.id))) return;
+  const reply = answerTo(message.content, settings, Math.random);
   const metadata = { demo: true, inReplyTo: message.id, ...usedSettings(settings), settingsAtRevision: revision };
   const isStreamed = (settings['options'] as JsonObject | undefined)?.['stream'] !== false;
-  const first = isStreamed ? { content: '', status: 'streaming' as const } : { content: reply.text };
-  await session.addMessage({ id, role: 'assistant', metadata, ...first }, { updateId: `reply:${message.id}` });
-  if (!isStreamed) return;
+  if (isStreamed) await say(session, id, reply.tokens);
+  await session.updateMessage(
+    id,
+    { content: reply.text, status: 'complete', metadata: { ...metadata, endedBy: reply.endedBy } },
+    { updateId: `complete:${id}` },
+  );
+}
+
+/** Adds the answer as every bot does, so that one of them writes it. Whether it is ours to write. */
+async function begin(session: Session, id: string, inReplyTo: string): Promise<boolean> {
+  try {
+    const { author } = await session.addMessage(
+      { id, role: 'assistant', content: '', status: 'streaming', metadata: { inReplyTo } },
+      { updateId: `reply:${inReplyTo}` },
+    );
+    return author.clientId.startsWith(clientIdOf(self, ''));
+  } catch (error) {
+    // Somebody answered otherwise: whole, for instance.
+    if (error instanceof ClientError && error.code === 'INVALID_REQUEST') return false;
+    throw error;
+  }
+}
+
+async function say(session: Session, id: string, tokens: readonly string[]): Promise<void> {
   await pause(THINKING_MS);
   let said = '';
-  for (const [index, token] of reply.tokens.entries()) {
+  for (const [index, token] of tokens.entries()) {
     // Lost signals are made good by the next commit.
-    session.signal(TOKENS_SIGNAL, { messageId: id, at: said.length, text: token }).catch(() => undefined);
+    session.signal(TOKEN_SIGNAL, { messageId: id, at: said.length, text: token }).catch(() => undefined);
     said += token;
     if (index % COMMIT_TOKENS === COMMIT_TOKENS - 1) {
       session.updateMessage(id, { content: said }, { updateId: `said:${id}:${index}` }).catch(() => undefined);
     }
     await pause(TOKEN_MS);
   }
-  await session.updateMessage(
-    id,
-    { content: reply.text, status: 'complete', metadata: { ...metadata, endedBy: reply.endedBy } },
-    { updateId: `complete:${id}` },
-  );
 }
 
 /** The settings that the answer went by, for the label beside it. */

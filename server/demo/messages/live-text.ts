@@ -1,8 +1,8 @@
 // The text of a message while it is streamed: what is committed, and what came by signals since. Pure; only the commit lasts.
 import { isJsonObject, type Json } from '../../../client-sdk/protocol/json.js';
 
-/** Type of the signal that carries streamed text. */
-export const TOKENS_SIGNAL = 'tokens';
+/** Type of the signal that carries streamed text: what the example bots send, and any bot may. */
+export const TOKEN_SIGNAL = 'token';
 
 /** Text that continues a message at a position in it (in UTF-16 units). */
 export interface Tokens {

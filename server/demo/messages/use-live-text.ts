@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'react';
 import { useSession } from '../../../client-sdk/react/index.js';
 import type { ListedMessage } from './message-item.js';
-import { TOKENS_SIGNAL, tokensOf, withTokens } from './live-text.js';
+import { TOKEN_SIGNAL, tokensOf, withTokens } from './live-text.js';
 
 /** Messages that are streamed at once; of more, the oldest are shown as committed. */
 const STREAMS_MAX = 20;
@@ -16,7 +16,7 @@ export function useLiveText(sessionId: string, messages: readonly ListedMessage[
     const streaming = new Map(messages.filter(({ status }) => status === 'streaming').map((m) => [m.id, m.content]));
     setTexts((known) => (known.size === 0 ? known : new Map([...known].filter(([id]) => streaming.has(id)))));
     return session.on('signal', ({ type, data }) => {
-      const tokens = type === TOKENS_SIGNAL ? tokensOf(data) : undefined;
+      const tokens = type === TOKEN_SIGNAL ? tokensOf(data) : undefined;
       if (!tokens) return;
       const committed = streaming.get(tokens.messageId);
       if (typeof committed !== 'string') return;

@@ -143,7 +143,6 @@ export function createSession<S = JsonObject>(
   const present = ({ joined = [], updated = [], left = [] }: Partial<PresenceChange>) => {
     for (const participant of [...joined, ...updated]) participants.set(participant.participantId, participant);
     for (const participantId of left) participants.delete(participantId);
-    touch();
   };
 
   // ---- Entering and leaving the room
@@ -398,6 +397,7 @@ export function createSession<S = JsonObject>(
       if (phase !== 'joined') return;
       if (event === 'presence:updated') {
         present(body);
+        touch();
         events.tell('presence', body as PresenceChange);
       } else if (event === 'signal') events.tell('signal', body as Signal);
       else if (event === 'session:snapshot') resync((body as { session: Confirmed }).session);

@@ -41,6 +41,12 @@ describe('the client', () => {
     expect(session.getSnapshot().settings).to.equal(undefined);
   });
 
+  it('[CK2] who waits for a session to be ready has its settings', async () => {
+    const { settings, revision } = await open(id()).ready();
+    expect(settings).to.include.keys('model');
+    expect(revision).to.equal(1);
+  });
+
   it('[CK2] an update is in the own snapshot at once and in the others when it is committed', async () => {
     const sessionId = id();
     const [ada, bob] = [open(sessionId), open(sessionId)];

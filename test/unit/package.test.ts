@@ -92,8 +92,8 @@ describe('the SDK as a package', () => {
     after(() => rmSync(folder, { recursive: true, force: true }));
 
     /** Compiles `code` there with strict options; what the compiler says, '' where it is content. */
-    async function compile(code: string, moduleResolution: string): Promise<string> {
-      writeFileSync(join(folder, 'app.ts'), code);
+    async function compile(code: string, moduleResolution: string, file = 'app.ts'): Promise<string> {
+      writeFileSync(join(folder, file), code);
       const compilerOptions = {
         noEmit: true,
         strict: true,
@@ -103,10 +103,11 @@ describe('the SDK as a package', () => {
         target: 'es2022',
         lib: ['es2023', 'dom', 'dom.iterable'],
         types: [],
+        jsx: 'react-jsx',
         module: moduleResolution === 'bundler' ? 'esnext' : 'nodenext',
         moduleResolution,
       };
-      writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['app.ts'] }));
+      writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [file] }));
       const compiler = join(projectDir, 'node_modules/typescript/bin/tsc');
       return run(process.execPath, [compiler, '-p', folder], { cwd: folder }).then(
         () => '',
@@ -127,8 +128,8 @@ describe('the SDK as a package', () => {
       const blocks = [...readme.matchAll(/^```(\w*)\n([^]*?)^```$/gm)].filter(([, language]) => language !== '');
       expect(blocks).to.not.deep.equal([]);
       for (const [, language, code] of blocks) {
-        expect(language).to.equal('ts');
-        expect(await compile(code!, 'bundler'), code).to.equal('');
+        expect(language).to.be.oneOf(['ts', 'tsx']);
+        expect(await compile(code!, 'bundler', `app.${language}`), code).to.equal('');
       }
       const rows = [...readme.matchAll(/^\| `(@attune\/client[^`]*)`/gm)].map((row) => row[1]!);
       expect(rows.toSorted()).to.deep.equal(named.map(([name]) => specifierOf(name)).toSorted());

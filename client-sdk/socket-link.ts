@@ -32,39 +32,55 @@ export interface LinkEvents {
 /** Makes the line of a client to `url`. */
 export type Transport = (url: string, events: LinkEvents) => Link;
 
-/** A socket of this client's own: WebSocket, and long polling where there is no way through for it. */
-export const socketLink: Transport = (url, { opened, closed, received, auth }) => {
-  const manager = new Manager(url, {
+/** A connection that several lines may share: WebSocket, and long polling where there is no way through for it. */
+export const managerOf = (url: string): Manager =>
+  new Manager(url, {
     autoConnect: false,
     reconnection: false,
     transports: ['websocket', 'polling'],
     tryAllTransports: true,
   });
-  let isWanted = false;
-  const end = (refusal: ClientError | null) => {
-    if (!isWanted) return;
-    isWanted = false;
+
+/** A socket of this client's own; or one of several over a connection, in a namespace that no other line is in. */
+export const socketLink = (
+  url: string,
+  { opened, closed, received, auth }: LinkEvents,
+  manager: Manager = managerOf(url),
+  namespace = '/',
+): Link => {
+  /** While the line is wanted: another one each time that it is opened. */
+  let life: object | null = null;
+  const close = () => {
+    life = null;
+    // Or what socket.io-client held back would be sent first when the line is opened again.
+    socket.sendBuffer = [];
     socket.disconnect();
-    closed(refusal);
   };
-  const socket = manager.socket('/', {
-    auth: (give) => void auth().then(give, (error: unknown) => end(error instanceof ClientError ? error : null)),
+  const end = (reason?: unknown) => {
+    if (!life) return;
+    close();
+    closed(reason instanceof ClientError ? reason : null);
+  };
+  const socket = manager.socket(namespace, {
+    auth: (give) => {
+      const asked = life;
+      // A token that comes too late must not open the line a second time.
+      auth().then(
+        (value) => asked === life && give(value),
+        (error: unknown) => asked === life && end(error),
+      );
+    },
   });
   socket.on('connect', opened);
   socket.on('disconnect', () => end(null));
-  socket.on('connect_error', (error: Error & { data?: WireError }) =>
-    end(error.data ? clientErrorOf(error.data) : null),
-  );
+  socket.on('connect_error', (error: Error & { data?: WireError }) => end(error.data && clientErrorOf(error.data)));
   socket.onAny(received);
   return {
     open() {
-      isWanted = true;
+      life = {};
       socket.connect();
     },
-    close() {
-      isWanted = false;
-      socket.disconnect();
-    },
+    close,
     request(event, body, timeoutMs, answered) {
       socket
         .timeout(timeoutMs)

@@ -20,6 +20,7 @@ export interface MessagesSnapshot {
   readonly messages: readonly ListedMessage[];
   /** Whether there may be older ones. */
   readonly hasOlder: boolean;
+  /** Whether a page is being read, or none was yet. */
   readonly loading: boolean;
   /** Why the newest read failed. */
   readonly error: ClientError | null;
@@ -185,7 +186,8 @@ function createList(session: Session): MessageList {
       (snapshot ??= {
         messages: [...(messages ?? []), ...unseen, ...pending()],
         hasOlder: older !== undefined,
-        loading: reading !== null,
+        // Before the first read, too: who shows the list subscribes a moment later, and must not say that there are none.
+        loading: reading !== null || (!messages && !error),
         error,
       }),
     async loadOlder(limit = PAGE) {

@@ -574,10 +574,12 @@ for (const version of REACT_VERSIONS) {
 
       it('[RX11] messages are loaded when they are first shown, and live', async () => {
         let shown: Messages | undefined;
+        let claimedNone = false;
         let renders = 0;
         const List = () => {
           renders += 1;
           shown = stage.hooks.useMessages('a');
+          claimedNone ||= !shown.loading && shown.messages.length === 0;
           return h('i', null, shown.messages.map(({ content }) => content as string).join());
         };
         server.say('a', 'first');
@@ -590,6 +592,7 @@ for (const version of REACT_VERSIONS) {
         expect(shown).to.include({ loading: true });
         server.release();
         await settle(() => tree.text() === 'first');
+        expect(claimedNone).to.equal(false);
         const before = renders;
         stage.act(() => server.change('a', { model: 'new' }));
         expect(renders).to.equal(before);

@@ -10,7 +10,7 @@ import type { Transport } from './socket-link.js';
 export type ConnectionStatus = 'initial' | 'connecting' | 'connected' | 'reconnecting' | 'disconnected';
 
 /** Pause before the line is opened again, milliseconds: the first and the longest. */
-export const RECONNECT_MS = [300, 10_000] as const;
+export const RECONNECT_MS = [300, 5000] as const;
 /** How long opening the line may take. */
 export const CONNECT_TIMEOUT_MS = 10_000;
 /** How long an answer may take; then the line is given up, for it may be dead without anybody having said so. */
@@ -80,22 +80,15 @@ export function createConnection(options: ConnectionOptions): Connection {
     if (isRunning()) link.open();
   };
   const openLater = (afterMs?: number) => {
-    globalThis.addEventListener?.('online', hurry, { once: true });
     giveUpLine(pauseMs(attempts++, RECONNECT_MS, afterMs), open);
-  };
-  const renew = () => {
-    if (status === 'connected') open();
-  };
-  const hurry = () => {
-    if (status.endsWith('ing')) open();
   };
 
   const link = options.transport(options.url, {
     opened() {
       attempts = tokensRefused = 0;
       wasConnected = true;
-      clearTimeout(timer);
-      if (tokenEndsAt < Infinity) later(Math.max(tokenEndsAt - TOKEN_REFRESH_MS - Date.now(), RECONNECT_MS[1]), renew);
+      // Also where the token never ends: after the longest that a timer holds.
+      later(Math.max(tokenEndsAt - TOKEN_REFRESH_MS - Date.now(), RECONNECT_MS[1]), open);
       setStatus('connected');
     },
     closed(refusal) {
@@ -108,7 +101,7 @@ export function createConnection(options: ConnectionOptions): Connection {
     },
     received(event, body) {
       // The node is leaving: another one, or the next life of this one, is found at a time of our own.
-      if (event === 'server:draining') later((body as { reconnectAfterMs: number }).reconnectAfterMs, renew);
+      if (event === 'server:draining') later((body as { reconnectAfterMs: number }).reconnectAfterMs, open);
       else options.received(event, body);
     },
     async auth() {
@@ -131,9 +124,9 @@ export function createConnection(options: ConnectionOptions): Connection {
       attempts = tokensRefused = 0;
       open();
     },
-    stop(reason) {
+    stop(reason = null) {
       clearTimeout(timer);
-      error = reason ?? null;
+      error = reason;
       setStatus('disconnected');
       link.close();
     },
@@ -143,7 +136,7 @@ export function createConnection(options: ConnectionOptions): Connection {
         if (reply?.ok) return answered(null, reply);
         answered(reply ? clientErrorOf(reply.error) : offline({ retry: 'same-id', outcome: 'unknown' }));
         // A line without answers is dead; one whose token has ended needs another.
-        if (!reply || reply.error.retry === 'reauthenticate') renew();
+        if (status === 'connected' && (!reply || reply.error.retry === 'reauthenticate')) open();
       });
     },
   };

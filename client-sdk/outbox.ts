@@ -27,10 +27,9 @@ export interface StoredWrite {
 
 /** What an outbox is given by its session. */
 export interface OutboxOptions {
-  sessionId: string;
-  /** Sends to the server. Where no answer came the outcome of the error is unknown, and whoever owns the connection
+  /** Sends to the session. Where no answer came the outcome of the error is unknown, and whoever owns the connection
    * closes the outbox and opens it again. */
-  ask: (event: string, request: object, answered: (error: ClientError | null, reply?: object) => void) => void;
+  ask: (event: ClientEvent, request: object, answered: (error: ClientError | null, reply?: object) => void) => void;
   /** After each change of what it holds. */
   changed: () => void;
   /** A write was acknowledged, or failed for good; before the caller hears of it. */
@@ -68,7 +67,7 @@ interface Entry extends StoredWrite {
 }
 
 /** An outbox that is closed. */
-export function createOutbox({ sessionId, ask, changed, settled }: OutboxOptions): Outbox {
+export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
   const entries: Entry[] = [];
   let attempts = 0;
   let chars = 0;
@@ -94,32 +93,29 @@ export function createOutbox({ sessionId, ask, changed, settled }: OutboxOptions
       entry.firstIn = life;
       changed();
     }
-    ask(event, { ...request, sessionId, updateId }, (error, reply) => {
+    ask(event, { ...request, updateId }, (error, reply) => {
       if (!entries.includes(entry)) return;
       if (!error) {
         attempts = 0;
         settle(entry, null, reply);
-      } else failed(entry, error, thisLife);
+      } else {
+        if (error.outcome === 'unknown') entry.firstIn = 0;
+        // This time it certainly did not happen; an earlier time it may have.
+        else if (entry.firstIn === thisLife) {
+          entry.sentAt = undefined;
+          changed();
+        }
+        // A fault of the server may come again for ever, and all that waits behind it with it.
+        if (error.code === 'INTERNAL' || !error.isTemporary) settle(entry, error);
+        else if (thisLife === life) {
+          entry.sentIn = 0;
+          // Those that fail together are one attempt.
+          if (!retryInMs) attempts += 1;
+          retryInMs = Math.max(retryInMs, pauseMs(attempts, RESEND_MS, error.retryAfterMs));
+        }
+      }
       if (thisLife === life && isOpen) proceed();
     });
-  };
-
-  const failed = (entry: Entry, error: ClientError, thisLife: number) => {
-    const isCertain = error.outcome === 'not-committed';
-    if (!isCertain) entry.firstIn = 0;
-    // This time it certainly did not happen; an earlier time it may have.
-    else if (entry.firstIn === thisLife) {
-      entry.sentAt = undefined;
-      changed();
-    }
-    // A fault of the server may come again for ever, and all that waits behind it with it.
-    if (error.code === 'INTERNAL' || !error.isTemporary) settle(entry, error);
-    else if (thisLife === life) {
-      entry.sentIn = 0;
-      // Those that fail together are one attempt.
-      if (!retryInMs) attempts += 1;
-      retryInMs = Math.max(retryInMs, pauseMs(attempts, RESEND_MS, error.retryAfterMs));
-    }
   };
 
   /** Sends what waits; after a failure only once nothing is on its way any more, so that no retry is overtaken. */

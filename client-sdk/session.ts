@@ -78,7 +78,7 @@ export function createSession<S = JsonObject>(
   { connection, storage, ended }: SessionSetting,
 ): OwnedSession<S> {
   const events = createListeners<SessionEvents & { change: void }>();
-  const participants = new Map<string, Participant>();
+  let participants: readonly Participant[] = [];
   let replica = emptyReplica;
   let phase: 'idle' | 'away' | 'joining' | 'joined' | 'over' = 'idle';
   let error: ClientError | null = null;
@@ -90,9 +90,11 @@ export function createSession<S = JsonObject>(
   let rejoining: ReturnType<typeof setTimeout> | undefined;
   let attempts = 0;
 
+  const ask = (event: ClientEvent, body: object | undefined, answered: Parameters<Connection['ask']>[2]) =>
+    connection.ask(event, { ...body, sessionId: id }, answered);
+
   const outbox = createOutbox({
-    sessionId: id,
-    ask: connection.ask,
+    ask,
     changed() {
       store();
       touch();
@@ -141,8 +143,10 @@ export function createSession<S = JsonObject>(
   };
 
   const present = ({ joined = [], updated = [], left = [] }: Partial<PresenceChange>) => {
-    for (const participant of [...joined, ...updated]) participants.set(participant.participantId, participant);
-    for (const participantId of left) participants.delete(participantId);
+    const all = new Map(participants.map((participant) => [participant.participantId, participant]));
+    for (const participant of [...joined, ...updated]) all.set(participant.participantId, participant);
+    for (const participantId of left) all.delete(participantId);
+    participants = [...all.values()];
   };
 
   // ---- Entering and leaving the room
@@ -170,15 +174,13 @@ export function createSession<S = JsonObject>(
     const cursor = confirmed ? { epoch: confirmed.epoch, revision: confirmed.revision } : undefined;
     const shown = presence;
     // Members that are undefined are not sent; with a cursor nothing is created.
-    const entry = { sessionId: id, body: 'delta', delivery, presence, create, settings, cursor };
-    connection.ask('session:join', entry, (failure, reply) => {
+    const entry = { body: 'delta', delivery, presence, create, settings, cursor };
+    ask('session:join', entry, (failure, reply) => {
       if (phase !== 'joining') return;
       if (!failure) joined(reply as JoinReply, shown);
       else if (!failure.isTemporary) end(failure);
       else {
-        // Without a connection the next one joins.
-        const again = () => connection.status === 'connected' && join();
-        rejoining = setTimeout(again, pauseMs(attempts++, RETRY_MS, failure.retryAfterMs));
+        rejoining = setTimeout(join, pauseMs(attempts++, RETRY_MS, failure.retryAfterMs));
       }
     });
   };
@@ -186,7 +188,7 @@ export function createSession<S = JsonObject>(
   const joined = (reply: JoinReply, shown: Json | undefined) => {
     phase = 'joined';
     attempts = 0;
-    participants.clear();
+    participants = [];
     present({ joined: reply.participants });
     if (reply.session) resync(reply.session);
     for (const seen of reply.commits ?? []) commit(seen);
@@ -202,7 +204,7 @@ export function createSession<S = JsonObject>(
     pause();
     phase = 'over';
     error = reason;
-    participants.clear();
+    participants = [];
     ended();
     outbox.fail(reason);
     error = reason;
@@ -226,7 +228,7 @@ export function createSession<S = JsonObject>(
     lingering = setTimeout(() => {
       // What was written before the last one left is sent first.
       if (outbox.writes.length && phase !== 'over') return linger();
-      if (phase === 'joined') connection.ask('session:leave', { sessionId: id }, () => undefined);
+      if (phase === 'joined') ask('session:leave', {}, () => undefined);
       end(new ClientError('CLOSED', 'left'));
     }, LINGER_MS);
   };
@@ -291,11 +293,9 @@ export function createSession<S = JsonObject>(
     return write(event, { ...request, ifRevision }, { ...rest, updateId }, undefined, refusal);
   };
 
-  const request = <T>(event: ClientEvent, body: object = {}) =>
+  const request = <T>(event: ClientEvent, body?: object) =>
     new Promise<T>((resolve, reject) =>
-      connection.ask(event, { ...body, sessionId: id }, (failure, reply) =>
-        failure ? reject(failure) : resolve(reply as T),
-      ),
+      ask(event, body, (failure, reply) => (failure ? reject(failure) : resolve(reply as T))),
     );
 
   const read = <T>(event: ClientEvent, page?: object) => handle.ready().then(() => request<T>(event, page));
@@ -305,7 +305,7 @@ export function createSession<S = JsonObject>(
     if (phase !== 'joined' || isShowing) return;
     isShowing = true;
     const state = presence;
-    connection.ask('presence:update', { sessionId: id, state }, (failure) => {
+    ask('presence:update', { state }, (failure) => {
       const { isTemporary, retryAfterMs = SHOW_EVERY_MS }: Partial<ClientError> = failure ?? {};
       setTimeout(() => {
         isShowing = false;
@@ -333,7 +333,7 @@ export function createSession<S = JsonObject>(
         pending,
         title,
         metadata,
-        participants: [...participants.values()],
+        participants,
         error: error ?? connection.error,
       });
     },
@@ -389,7 +389,7 @@ export function createSession<S = JsonObject>(
         else pause();
       }
       // Who stays offline knows of nobody; in a short interruption the others stay where they were.
-      if (status === 'disconnected') participants.clear();
+      if (status === 'disconnected') participants = [];
       touch();
       events.tell('status', status);
     },

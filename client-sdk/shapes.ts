@@ -106,7 +106,15 @@ export type MessageChange = { append?: string } & {
 } & { [K in 'metadata' | 'references']?: Message[K] | null };
 
 /** Some members of the settings, at any depth; null removes one. */
-export type PartialSettings<S> = { [K in keyof S]?: (S[K] extends object ? PartialSettings<S[K]> : S[K]) | null };
+export type PartialSettings<S> = {
+  [K in keyof S]?:
+    | (NonNullable<S[K]> extends readonly unknown[]
+        ? S[K]
+        : NonNullable<S[K]> extends object
+          ? PartialSettings<NonNullable<S[K]>>
+          : S[K])
+    | null;
+};
 /** A merge patch (null removes), or a function of what the user sees. */
 export type SettingsChange<S> = PartialSettings<S> | ((settings: S) => S);
 

@@ -105,7 +105,7 @@ describe('lines of one connection', () => {
 
   it('[TS18] when the node leaves, all move together', async () => {
     const leaving = await startAttune();
-    undo.push(leaving.destroy);
+    undo.push(() => leaving.destroy());
     const lines = linesTo(leaving.url);
     const [a, b] = [await opened(lines, 'a'), await opened(lines, 'b')];
     await leaving.stop();

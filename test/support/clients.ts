@@ -28,7 +28,7 @@ export function closeClients(): void {
 export const freshSession = (prefix = 'sdk'): string => `${prefix}-${process.pid}-${(sessions += 1)}`;
 
 /** Resolves when the session is live and has nothing to be confirmed. */
-export const synchronized = (session: Session<never> | Session, deadlineMs = 5000): Promise<true> =>
+export const synchronized = <S>(session: Session<S>, deadlineMs = 5000): Promise<true> =>
   until(() => session.getSnapshot().syncStatus === 'synchronized', {
     deadlineMs,
     what: 'the session to be synchronized',

@@ -53,7 +53,6 @@ describe('the outbox', () => {
     [onWay, sent, acknowledged, refused, kept] = [[], [], [], [], []];
     outcomes = new Map();
     outbox = createOutbox({
-      sessionId: 's',
       ask(_event, body, answered) {
         const request = body as Record<string, unknown>;
         const updateId = request.updateId as string;
@@ -97,7 +96,7 @@ describe('the outbox', () => {
     expect(sent).to.deep.equal([]);
     outbox.open();
     expect(sent).to.deep.equal(['a', 'b', 'c']);
-    expect(take('b').request).to.deep.equal({ sessionId: 's', updateId: 'b', merge: { b: 1 } });
+    expect(take('b').request).to.deep.equal({ updateId: 'b', merge: { b: 1 } });
     void add('d');
     expect(sent).to.deep.equal(['a', 'b', 'c', 'd']);
   });
@@ -430,7 +429,6 @@ async function runSteps(steps: readonly Step[], time: ManualTime): Promise<void>
   const ends = new Map<string, string[]>();
   const controllers: AbortController[] = [];
   const outbox = createOutbox({
-    sessionId: 's',
     ask: (_event, request, answered) => line.push({ ...(request as { updateId: string }), answered }),
     changed: () => undefined,
     settled: () => undefined,

@@ -129,12 +129,14 @@ export function createSession<S = JsonObject>(
 
   const commit = (seen: SeenCommit) => {
     const before = replica;
+    // Also one that was lost, whose end has no revision of its own.
+    const isEnd = seen.event === 'session:deleted';
     // Something is missing in between: the join with our cursor brings it.
-    if (!step({ type: 'commit', commit: seen })) return join();
-    if (replica === before) return;
+    if (!isEnd && !step({ type: 'commit', commit: seen })) return join();
+    if (!isEnd && replica === before) return;
     events.tell('commit', seen);
     if (isMessageCommit(seen)) events.tell('message', seen);
-    if (seen.event === 'session:deleted') end(new ClientError('SESSION_NOT_FOUND', 'deleted'));
+    if (isEnd) end(new ClientError('SESSION_NOT_FOUND', 'deleted'));
   };
 
   const resync = (session: Confirmed) => {

@@ -1,7 +1,9 @@
 // The SDK against a real server: what an application sees of sessions, updates, messages, and of a server that goes away.
 import { expect } from 'chai';
+import { Redis } from 'ioredis';
 import { createClient, type AttuneClient, type ClientOptions, type Session } from '../../client-sdk/index.js';
 import { startAttune, type Attune } from '../support/attune.js';
+import { startRedis } from '../support/redis.js';
 import { until } from '../support/until.js';
 
 interface Settings {
@@ -118,6 +120,24 @@ describe('the client', () => {
     } finally {
       await again?.destroy();
       await own.destroy();
+    }
+  });
+
+  it('[CK25] a session that Redis lost ends with SESSION_NOT_FOUND, and is told as a deletion', async () => {
+    const redis = await startRedis();
+    const own = await startAttune({ redisUrl: redis.url });
+    try {
+      const ada = client({ url: own.url }).session<Settings>(id(), { create: true });
+      const deletions: unknown[] = [];
+      ada.on('commit', (commit) => commit.event === 'session:deleted' && deletions.push(commit.reason));
+      await ada.ready();
+      const direct = new Redis(redis.url);
+      await direct.flushall().finally(() => direct.disconnect());
+      await until(() => ada.getSnapshot().error?.code === 'SESSION_NOT_FOUND');
+      expect(deletions).to.deep.equal(['lost']);
+    } finally {
+      await own.destroy();
+      await redis.stop();
     }
   });
 });

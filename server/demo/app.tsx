@@ -43,26 +43,35 @@ export function App({ bot }: { readonly bot: DemoBot }): ReactNode {
           <CannotGoOn error={error} />
         </main>
       ) : (
-        <Parts view={view} bot={bot} />
+        <>
+          <Parts view={view} bot={bot} />
+          <Views view={view} setView={setView} />
+        </>
       )}
-      <nav className="views" aria-label="Parts of the page">
-        {views.map(({ view: each, name, icon }) => (
-          <button
-            key={each}
-            type="button"
-            className={`view-${each}`}
-            aria-current={view === each ? 'true' : undefined}
-            onClick={() => setView(each)}
-          >
-            <Icon name={icon} />
-            {name}
-          </button>
-        ))}
-      </nav>
       <div className={notice === '' ? 'notice' : 'notice is-shown'} role="status">
         {notice}
       </div>
     </div>
+  );
+}
+
+/** On narrow screens: which part is shown. */
+function Views({ view, setView }: { readonly view: View; readonly setView: (view: View) => void }): ReactNode {
+  return (
+    <nav className="views" aria-label="Parts of the page">
+      {views.map(({ view: each, name, icon }) => (
+        <button
+          key={each}
+          type="button"
+          className={`view-${each}`}
+          aria-current={view === each ? 'true' : undefined}
+          onClick={() => setView(each)}
+        >
+          <Icon name={icon} />
+          {name}
+        </button>
+      ))}
+    </nav>
   );
 }
 

@@ -10,7 +10,7 @@ export function CannotGoOn({ error }: { readonly error: ClientError }): ReactNod
     <section className="cannot" role="alert" aria-label="The session cannot be shown">
       <h2>{wantsToken ? 'This server asks who you are' : 'This session cannot be shown'}</h2>
       <p>
-        {error.message} <code>{error.code}</code>
+        It says <code>{error.code}</code>: {error.message}.
       </p>
       {wantsToken ? (
         <TokenForm />

@@ -52,8 +52,7 @@ export function createDemoBot(sessionId: string, token: string | undefined): Dem
 }
 
 async function answer(session: Session, message: { id: string; content: string }): Promise<void> {
-  const { settings = {}, revision } = await session.ready();
-  const { participants } = session.getSnapshot();
+  const { settings = {}, revision, participants } = await session.ready();
   if (participants.some(({ kind, clientId }) => kind === 'bot' && !clientId.startsWith(clientIdOf(self, '')))) return;
   const id = `reply-${message.id}`;
   if (!(await begin(session, id, message.id))) return;

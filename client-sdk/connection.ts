@@ -19,6 +19,8 @@ export const ANSWER_TIMEOUT_MS = 10_000;
 export const TOKEN_REFRESH_MS = 30_000;
 /** Tokens in a row that the server may refuse. */
 export const TOKENS_MAX = 3;
+/** The body of a request as JSON: the server ends a line with a packet of more than 1 MiB, name and id included. */
+export const BODY_BYTES_MAX = 2 ** 20 - 64;
 /** Timers hold no more, milliseconds. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
@@ -132,6 +134,10 @@ export function createConnection(options: ConnectionOptions): Connection {
     },
     ask(event, body, answered) {
       if (status !== 'connected') return answered(offline());
+      // The server would end the line, and what was sent again in the next one would end that.
+      if (new Blob([JSON.stringify(body)]).size > BODY_BYTES_MAX) {
+        return answered(new ClientError('TOO_LARGE', 'more than 1 MiB'));
+      }
       link.request(event, body, ANSWER_TIMEOUT_MS, (reply) => {
         if (reply?.ok) return answered(null, reply);
         answered(reply ? clientErrorOf(reply.error) : offline({ retry: 'same-id', outcome: 'unknown' }));

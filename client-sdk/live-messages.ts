@@ -191,7 +191,7 @@ function createList(session: Session): MessageList {
         error,
       }),
     async loadOlder(limit = PAGE) {
-      await reading?.catch(() => undefined);
+      while (reading) await reading.catch(() => undefined);
       if (!messages) await load({ limit });
       else if (older !== undefined) await load({ before: older, limit });
     },

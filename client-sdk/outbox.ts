@@ -135,8 +135,8 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
     entries.splice(index, 1);
     chars -= entry.chars;
     entry.stop();
-    changed();
     settled(entry, error, reply);
+    changed();
     if (error) entry.reject(error);
     else entry.resolve(reply);
   };

@@ -89,6 +89,7 @@ export function createSession<S = JsonObject>(
   let lingering: ReturnType<typeof setTimeout> | undefined;
   let rejoining: ReturnType<typeof setTimeout> | undefined;
   let attempts = 0;
+  let wasJoined = false;
 
   const ask = (event: ClientEvent, body: object | undefined, answered: Parameters<Connection['ask']>[2]) =>
     connection.ask(event, { ...body, sessionId: id }, answered);
@@ -104,8 +105,9 @@ export function createSession<S = JsonObject>(
       error = refusal;
       if (refusal) step({ type: 'refused', updateId });
       else {
-        step({ type: 'acknowledged', updateId, at: reply as WriteReply });
+        // First, for a list shows what is acknowledged from then on.
         events.tell('acknowledged', { write, reply: reply as WriteReply });
+        step({ type: 'acknowledged', updateId, at: reply as WriteReply });
       }
     },
   });
@@ -173,7 +175,9 @@ export function createSession<S = JsonObject>(
     phase = 'joining';
     const { create, initialSettings: settings, delivery } = options;
     const { confirmed } = replica;
-    const cursor = confirmed ? { epoch: confirmed.epoch, revision: confirmed.revision } : undefined;
+    // What an earlier page left may be of a session that is gone, and with a cursor none is made.
+    const cursor =
+      confirmed && (wasJoined || !create) ? { epoch: confirmed.epoch, revision: confirmed.revision } : undefined;
     const shown = presence;
     // Members that are undefined are not sent; with a cursor nothing is created.
     const entry = { body: 'delta', delivery, presence, create, settings, cursor };
@@ -188,10 +192,12 @@ export function createSession<S = JsonObject>(
   };
 
   const joined = (reply: JoinReply, shown: Json | undefined) => {
-    phase = 'joined';
     attempts = 0;
+    wasJoined = true;
     participants = [];
     present({ joined: reply.participants });
+    // Only now, for who waits for it is given what is known then.
+    phase = 'joined';
     if (reply.session) resync(reply.session);
     for (const seen of reply.commits ?? []) commit(seen);
     // It may have been deleted, or left by one who heard of that.
@@ -300,7 +306,15 @@ export function createSession<S = JsonObject>(
       ask(event, body, (failure, reply) => (failure ? reject(failure) : resolve(reply as T))),
     );
 
-  const read = <T>(event: ClientEvent, page?: object) => handle.ready().then(() => request<T>(event, page));
+  /** Again where the line was lost before the answer came: a read changes nothing. */
+  const read = <T>(event: ClientEvent, page?: object): Promise<T> =>
+    handle
+      .ready()
+      .then(() => request<T>(event, page))
+      .catch((failure: ClientError) => {
+        if (failure.code !== 'OFFLINE') throw failure;
+        return read<T>(event, page);
+      });
 
   /** Shows the own state: one at a time; what was set meanwhile follows. */
   const show = () => {
@@ -354,7 +368,7 @@ export function createSession<S = JsonObject>(
     update(how, settings) {
       if (typeof how !== 'function') return change({ merge: how as JsonObject }, settings);
       const before = viewOf(replica);
-      if (!before) return handle.ready().then(() => handle.update(how, settings));
+      if (!before) return quiet(handle.ready().then(() => handle.update(how, settings)));
       const after = how(before as S) as JsonObject;
       return change({ merge: mergeBetween(before, after) }, settings);
     },
@@ -374,10 +388,9 @@ export function createSession<S = JsonObject>(
       start();
       show();
     },
-    async signal(type, data) {
+    signal(type, data) {
       start();
-      if (phase !== 'joined') throw offline();
-      await request('signal', { type, data });
+      return quiet(phase === 'joined' ? request('signal', { type, data }) : Promise.reject(offline()));
     },
     leave: release,
   };
@@ -408,5 +421,11 @@ export function createSession<S = JsonObject>(
     end,
   };
 }
+
+/** Its rejection is no error of the process where nobody handles it. */
+const quiet = <T>(promise: Promise<T>): Promise<T> => {
+  promise.catch(() => undefined);
+  return promise;
+};
 
 const messageOf = (reply: object) => (reply as MessageReply).message!;

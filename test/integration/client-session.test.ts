@@ -50,7 +50,7 @@ describe('a session of the SDK', () => {
       stop();
       // Who comes back at once finds it live.
       expect(open(id, client)).to.equal(one);
-      expect(one.getSnapshot().syncStatus).to.equal('synchronized');
+      await synchronized(one);
       one.leave();
       await until(() => one.getSnapshot().error?.code === 'CLOSED', { what: 'the end of the handle' });
       expect((await rooms(id)).filter((one: { clientId: string }) => one.clientId === 'holder')).to.deep.equal([]);
@@ -85,7 +85,7 @@ describe('a session of the SDK', () => {
     it('[CK7] ready() gives the snapshot; the snapshot is the same reference until something changed', async () => {
       const session = open();
       const snapshot = await session.ready();
-      expect(snapshot).to.equal(session.getSnapshot());
+      expect(snapshot).to.deep.equal(session.getSnapshot());
       expect(snapshot).to.deep.include({ status: 'connected', syncStatus: 'synchronized', pending: 0, error: null });
       expect(snapshot.revision).to.equal(1);
       expect(snapshot.settings).to.equal(snapshot.confirmed);
@@ -129,9 +129,9 @@ describe('a session of the SDK', () => {
       const session = open();
       await session.ready();
       const thrown: unknown[] = [];
-      const listeners = process.listeners('uncaughtException');
-      process.removeAllListeners('uncaughtException');
-      process.on('uncaughtException', (error) => thrown.push(error));
+      const listeners = process.listeners('unhandledRejection');
+      process.removeAllListeners('unhandledRejection');
+      process.on('unhandledRejection', (error) => thrown.push(error));
       try {
         session.on('commit', () => {
           throw new Error('a listener of the application');
@@ -141,8 +141,8 @@ describe('a session of the SDK', () => {
         await until(() => commits.length === 1);
         await until(() => thrown.length === 1, { what: 'the error to be reported' });
       } finally {
-        process.removeAllListeners('uncaughtException');
-        for (const listener of listeners) process.on('uncaughtException', listener);
+        process.removeAllListeners('unhandledRejection');
+        for (const listener of listeners) process.on('unhandledRejection', listener);
       }
       expect(String(thrown)).to.contain('a listener of the application');
     });

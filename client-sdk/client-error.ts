@@ -33,3 +33,7 @@ export class ClientError extends Error {
 
 /** The server's error object as an error. */
 export const clientErrorOf = (error: WireError): ClientError => new ClientError(error.code, error.message, error);
+
+/** It was sent, and may have happened. */
+export const unanswered = (code: ClientErrorCode, details?: { updateId: string }): ClientError =>
+  new ClientError(code, 'sent, not answered', { retry: 'same-id', outcome: 'unknown', details } as Partial<WireError>);

@@ -52,14 +52,14 @@ export interface AttuneClient {
 
 /** Makes a client. It does nothing until it is used. */
 export function createClient(options: ClientOptions = {}): AttuneClient {
-  const { url = '', clientId = randomId(), kind, transport = socketLink, storage, getToken } = options;
+  const { clientId = randomId(), kind, storage } = options;
   const sessions = new Map<string, OwnedSession<never>>();
   const events = createListeners<{ status: ConnectionStatus }>();
   const connection = createConnection({
-    url,
-    transport,
+    url: '',
+    transport: socketLink,
+    ...options,
     identity: { clientId, kind, protocol: PROTOCOL_VERSION },
-    getToken,
     statusChanged(status) {
       for (const session of sessions.values()) session.statusChanged(status);
       events.tell('status', status);

@@ -2,8 +2,7 @@
 // what is said over it is the sessions' business. Closures, not classes, here and in what else ships to browsers: what is
 // private costs no bytes.
 import { pauseMs } from './backoff.js';
-import { ClientError, clientErrorOf } from './client-error.js';
-import type { WireError } from './protocol/errors.js';
+import { ClientError, clientErrorOf, unanswered } from './client-error.js';
 import type { Transport } from './socket-link.js';
 
 /** `initial`: not used yet. `disconnected`: stopped, by the application or by an error that trying again cannot mend. */
@@ -29,7 +28,7 @@ export interface ConnectionOptions {
   transport: Transport;
   /** The handshake's `clientId`, `kind`, `protocol`. */
   identity: object;
-  getToken: (() => string | Promise<string>) | undefined;
+  getToken?: () => string | Promise<string>;
   statusChanged: (status: ConnectionStatus) => void;
   received: (event: string, body: object) => void;
 }
@@ -58,6 +57,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   let tokensRefused = 0;
   let tokenEndsAt = Infinity;
   let wasConnected = false;
+  let isWanted = false;
 
   const later = (ms: number, work: () => void) => {
     clearTimeout(timer);
@@ -68,7 +68,6 @@ export function createConnection(options: ConnectionOptions): Connection {
     status = next;
     options.statusChanged(next);
   };
-  const isRunning = () => status !== 'initial' && status !== 'disconnected';
 
   /** Without a line for now, and `next` after a while. */
   const giveUpLine = (ms: number, next: () => void) => {
@@ -79,7 +78,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   };
   const open = () => {
     giveUpLine(CONNECT_TIMEOUT_MS, openLater);
-    if (isRunning()) link.open();
+    if (isWanted) link.open();
   };
   const openLater = (afterMs?: number) => {
     giveUpLine(pauseMs(attempts++, RECONNECT_MS, afterMs), open);
@@ -108,7 +107,13 @@ export function createConnection(options: ConnectionOptions): Connection {
     },
     async auth() {
       const token = await options.getToken?.();
-      tokenEndsAt = endOf(token);
+      tokenEndsAt = Infinity;
+      try {
+        const claims = atob(token!.split('.')[1]!.replace(/-/g, '+').replace(/_/g, '/'));
+        tokenEndsAt = (JSON.parse(claims) as { exp: number }).exp * 1000 || Infinity;
+      } catch {
+        // No JWT: it does not say when it ends.
+      }
       return { ...options.identity, token };
     },
   });
@@ -121,12 +126,14 @@ export function createConnection(options: ConnectionOptions): Connection {
       return error;
     },
     start() {
-      if (isRunning()) return;
+      if (isWanted) return;
+      isWanted = true;
       error = null;
       attempts = tokensRefused = 0;
       open();
     },
     stop(reason = null) {
+      isWanted = false;
       clearTimeout(timer);
       error = reason;
       setStatus('disconnected');
@@ -140,7 +147,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       }
       link.request(event, body, ANSWER_TIMEOUT_MS, (reply) => {
         if (reply?.ok) return answered(null, reply);
-        answered(reply ? clientErrorOf(reply.error) : offline({ retry: 'same-id', outcome: 'unknown' }));
+        answered(reply ? clientErrorOf(reply.error) : unanswered('OFFLINE'));
         // A line without answers is dead; one whose token has ended needs another.
         if (status === 'connected' && (!reply || reply.error.retry === 'reauthenticate')) open();
       });
@@ -149,18 +156,5 @@ export function createConnection(options: ConnectionOptions): Connection {
   return connection;
 }
 
-/** Nothing was sent, for there is no connection; or, with that outcome, it was lost before the answer came. */
-export const offline = (from: Partial<WireError> = { retry: 'after-delay' }): ClientError =>
-  new ClientError('OFFLINE', 'not connected', from);
-
-/** When a JWT ends, milliseconds since 1970; never where it does not say. */
-function endOf(token: string | undefined): number {
-  try {
-    const { exp } = JSON.parse(atob(token!.split('.')[1]!.replace(/-/g, '+').replace(/_/g, '/'))) as {
-      exp: number;
-    };
-    return exp * 1000 || Infinity;
-  } catch {
-    return Infinity;
-  }
-}
+/** Nothing was sent. */
+export const offline = (): ClientError => new ClientError('OFFLINE', 'not connected', { retry: 'after-delay' });

@@ -17,7 +17,8 @@ const isObject = (value: unknown): value is JsonObject =>
 export function applyMerge(target: Json | undefined, merge: Json): Json {
   if (!isObject(merge)) return merge;
   const merged: JsonObject = isObject(target) ? { ...target } : {};
-  for (const [key, value] of Object.entries(merge)) {
+  for (const key in merge) {
+    const value = merge[key]!;
     if (value === null) delete merged[key];
     else merged[key] = applyMerge(merged[key], value);
   }
@@ -30,7 +31,7 @@ export function applyMerge(target: Json | undefined, merge: Json): Json {
  */
 export function mergeBetween(before: JsonObject, after: JsonObject): JsonObject {
   const merge: JsonObject = {};
-  for (const key of Object.keys({ ...before, ...after })) {
+  for (const key in { ...before, ...after }) {
     const old = before[key];
     const value = after[key];
     // Members in another order are sent though nothing changed: that does no harm.

@@ -1,7 +1,7 @@
 // The outbox: one session's own writes in the order in which they were made, until each is answered. It sends them while
 // its session is joined, again with the same ids where the answer is not known, and never one before an earlier one.
 import { pauseMs } from './backoff.js';
-import { ClientError, type ClientErrorCode } from './client-error.js';
+import { ClientError, unanswered } from './client-error.js';
 import type { ClientEvent } from './protocol/messages.js';
 
 /** Writes that wait at most, of one session. */
@@ -33,7 +33,7 @@ export interface OutboxOptions {
   /** After each change of what it holds. */
   changed: () => void;
   /** A write was acknowledged, or failed for good; before the caller hears of it. */
-  settled: (write: StoredWrite, error: ClientError | null, reply: object) => void;
+  settled: (write: StoredWrite, error: ClientError | null, reply?: object) => void;
 }
 
 /** See {@link createOutbox}. */
@@ -55,15 +55,13 @@ export interface Outbox {
 
 interface Entry extends StoredWrite {
   sentAt?: number | undefined;
-  readonly chars: number;
+  readonly size: number;
   /** The opening in which it was sent last and not answered; 0: none. */
   sentIn: number;
   /** The opening in which it was sent first; 0: in one of an earlier page, or its answer said that it may have happened. */
   firstIn: number;
-  /** Ends what was begun for its caller. */
-  stop: () => void;
-  resolve: (reply: object) => void;
-  reject: (error: ClientError) => void;
+  /** Tells its caller. */
+  done: (error: ClientError | null, reply?: object) => void;
 }
 
 /** An outbox that is closed. */
@@ -129,16 +127,14 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
     }, retryInMs);
   };
 
-  const settle = (entry: Entry, error: ClientError | null, reply: object = {}) => {
+  const settle = (entry: Entry, error: ClientError | null, reply?: object) => {
     const index = entries.indexOf(entry);
     if (index < 0) return;
     entries.splice(index, 1);
-    chars -= entry.chars;
-    entry.stop();
+    chars -= entry.size;
     settled(entry, error, reply);
     changed();
-    if (error) entry.reject(error);
-    else entry.resolve(reply);
+    entry.done(error, reply);
   };
 
   const close = () => {
@@ -157,20 +153,17 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
         if (entries.length >= WRITES_MAX || chars + size > WRITES_CHARS_MAX) {
           return reject(new ClientError('QUEUE_FULL', 'too many writes wait', { retry: 'after-delay' }));
         }
-        const entry: Entry = {
-          ...write,
-          chars: size,
-          sentIn: 0,
-          firstIn: 0,
-          stop: () => signal?.removeEventListener('abort', abort),
-          resolve,
-          reject,
+        const done = (error: ClientError | null, reply?: object) => {
+          signal?.removeEventListener('abort', abort);
+          if (error) reject(error);
+          else resolve(reply!);
         };
+        const entry: Entry = { ...write, size, sentIn: 0, firstIn: 0, done };
         entries.push(entry);
         chars += size;
         const abort = () => {
           // Sent ones stay in the order until they are answered; only their caller waits no more.
-          if (entry.sentAt) reject(unknown(entry, 'ABORTED'));
+          if (entry.sentAt) reject(unanswered('ABORTED', { updateId: entry.updateId }));
           else settle(entry, aborted());
         };
         signal?.addEventListener('abort', abort);
@@ -190,7 +183,5 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
   };
 }
 
-/** It was sent and not answered. */
-const unknown = ({ updateId }: StoredWrite, code: ClientErrorCode = 'OUTCOME_UNKNOWN') =>
-  new ClientError(code, 'sent, not answered', { retry: 'same-id', outcome: 'unknown', details: { updateId } });
+const unknown = ({ updateId }: StoredWrite) => unanswered('OUTCOME_UNKNOWN', { updateId });
 const aborted = () => new ClientError('ABORTED', 'not sent');

@@ -119,23 +119,25 @@ export function createSession<S = JsonObject>(
     events.tell('change');
   };
 
-  /** False where the replica cannot follow. */
-  const step = (event: ReplicaEvent): boolean => {
+  /** Whether that changed anything; null where the replica cannot follow. */
+  const step = (event: ReplicaEvent): boolean | null => {
     const next = reduce(replica, event);
-    if (!next || next === replica) return next !== null;
-    replica = next;
-    store();
-    touch();
-    return true;
+    const isNew = next && next !== replica;
+    if (isNew) {
+      replica = next;
+      store();
+      touch();
+    }
+    return isNew;
   };
 
   const commit = (seen: SeenCommit) => {
-    const before = replica;
     // Also one that was lost, whose end has no revision of its own.
     const isEnd = seen.event === 'session:deleted';
+    const isNew = isEnd || step({ type: 'commit', commit: seen });
     // Something is missing in between: the join with our cursor brings it.
-    if (!isEnd && !step({ type: 'commit', commit: seen })) return join();
-    if (!isEnd && replica === before) return;
+    if (isNew === null) join();
+    if (!isNew) return;
     events.tell('commit', seen);
     if (isMessageCommit(seen)) events.tell('message', seen);
     if (isEnd) end(new ClientError('SESSION_NOT_FOUND', 'deleted'));
@@ -336,7 +338,7 @@ export function createSession<S = JsonObject>(
     subscribe: (listener) => listen('change', listener),
     on: listen,
     getSnapshot() {
-      const { settings, revision = 0, title, metadata }: Partial<Confirmed> = replica.confirmed ?? {};
+      const { settings: confirmed, revision = 0, title, metadata }: Partial<Confirmed> = replica.confirmed ?? {};
       const { status } = connection;
       const pending = outbox.writes.length;
       const isSettled = phase === 'joined' && !pending && !replica.pending.length;
@@ -344,7 +346,7 @@ export function createSession<S = JsonObject>(
         status,
         syncStatus: status !== 'connected' ? 'offline' : isSettled ? 'synchronized' : 'synchronizing',
         settings: viewOf(replica) as S | undefined,
-        confirmed: settings as S | undefined,
+        confirmed: confirmed as S | undefined,
         revision,
         pending,
         title,

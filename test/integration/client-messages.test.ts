@@ -68,7 +68,7 @@ describe('the live list of messages', () => {
     const bob = await open(id);
     const list = liveMessages(ada);
     const seen: string[] = [];
-    list.subscribe(() => seen.push(contents(list).join()));
+    list.subscribe(() => seen.push(contents(list).map(String).join()));
     await loaded(list);
     client.disconnect();
     const answers = [
@@ -106,13 +106,13 @@ describe('the live list of messages', () => {
     for (const token of ['a', 'b', 'c', 'd']) await bot.updateMessage('stream', { append: token });
     await bot.updateMessage('stream', { status: 'complete' });
     await bot.deleteMessage('m2');
-    await until(() => contents(list).join() === 'abcd,1,3');
+    await until(() => contents(list).map(String).join() === 'abcd,1,3');
     expect(list.getSnapshot().messages[0]).to.include({ status: 'complete' });
     for (const [at, text] of grown.entries()) expect(text.startsWith(grown[at - 1] ?? '')).to.equal(true);
     expect(await bot.clear()).to.equal(3);
     await until(() => list.getSnapshot().messages.length === 0);
     await fill(bot, 4, 5);
-    await until(() => contents(list).join() === '4,5');
+    await until(() => contents(list).map(String).join() === '4,5');
   });
 
   it('[CK38] after an interruption it is what the server has, whatever happened meanwhile, also where its read was lost', async () => {
@@ -162,7 +162,7 @@ describe('the live list of messages', () => {
     await bob.updateMessage('m2', { content: 'two' });
     await fill(bob, 6, 7);
     client.connect();
-    await until(() => contents(list).join() === 'one,two,4,5,6,7');
+    await until(() => contents(list).map(String).join() === 'one,two,4,5,6,7');
     expect(snapshots).to.have.length(1);
   });
 

@@ -123,7 +123,7 @@ describe('the client', () => {
     }
   });
 
-  it('[CK25] a session that Redis lost ends with SESSION_NOT_FOUND, and is told as a deletion', async () => {
+  it('[CK41] a session that Redis lost ends with SESSION_NOT_FOUND, and is told as a deletion', async () => {
     const redis = await startRedis();
     const own = await startAttune({ redisUrl: redis.url });
     try {

@@ -70,7 +70,7 @@ export function sharedLines(url: string): Lines {
         else place.user?.received(event, body);
       },
     };
-    const link = socketLink(url, events, manager, number ? `/~${number}` : '/');
+    const link = socketLink(url, events, manager.socket(number ? `/~${number}` : '/'));
     const place: Place = { link, user: null, isOpen: false };
     return place;
   };

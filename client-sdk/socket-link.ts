@@ -1,5 +1,5 @@
 // The line to the server over a socket of this client's own. It opens when told, and never again by itself.
-import { Manager } from 'socket.io-client';
+import { Manager, type Socket } from 'socket.io-client';
 import { ClientError, clientErrorOf } from './client-error.js';
 import type { WireError } from './protocol/errors.js';
 
@@ -41,12 +41,11 @@ export const managerOf = (url: string): Manager =>
     tryAllTransports: true,
   });
 
-/** A socket of this client's own; or one of several over a connection, in a namespace that no other line is in. */
+/** A socket of this client's own; or one of several over a connection, each in a namespace that no other line is in. */
 export const socketLink = (
   url: string,
   { opened, closed, received, auth }: LinkEvents,
-  manager: Manager = managerOf(url),
-  namespace = '/',
+  socket: Socket = managerOf(url).socket('/'),
 ): Link => {
   /** While the line is wanted: another one each time that it is opened. */
   let life: object | null = null;
@@ -61,24 +60,22 @@ export const socketLink = (
     close();
     closed(reason instanceof ClientError ? reason : null);
   };
-  const socket = manager.socket(namespace, {
-    auth: (give) => {
-      const asked = life;
-      // A token that comes too late must not open the line a second time.
-      auth().then(
-        (value) => asked === life && give(value),
-        (error: unknown) => asked === life && end(error),
-      );
-    },
-  });
   socket.on('connect', opened);
-  socket.on('disconnect', () => end(null));
+  socket.on('disconnect', end);
   socket.on('connect_error', (error: Error & { data?: WireError }) => end(error.data && clientErrorOf(error.data)));
   socket.onAny(received);
   return {
     open() {
-      life = {};
-      socket.connect();
+      const mine = (life = {});
+      // A token that comes too late, when the line was opened again, is not this one's.
+      void auth().then(
+        (value) => {
+          if (mine !== life) return;
+          socket.auth = value;
+          socket.connect();
+        },
+        (error) => mine === life && end(error),
+      );
     },
     close,
     request(event, body, timeoutMs, answered) {

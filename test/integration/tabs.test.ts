@@ -116,27 +116,29 @@ describe('lines of one connection', () => {
   });
 
   it('[TS19] a token that comes too late opens nothing, and what could not be sent is not sent over the next line', async () => {
-    let give = () => {};
-    const late = new Promise<void>((resolve) => (give = resolve));
-    const tokens = [late, Promise.resolve(), Promise.resolve()];
+    const waiting: ((clientId: string) => void)[] = [];
     const { events, log } = user('slow');
-    const link = socketLink(attune.url, { ...events, auth: () => tokens.shift()!.then(() => ({ protocol: 1 })) });
+    const auth = () => new Promise<object>((give) => waiting.push((clientId) => give({ clientId, protocol: 1 })));
+    const link = socketLink(attune.url, { ...events, auth });
     undo.push(() => link.close());
     link.open();
-    await until(() => tokens.length === 2);
     link.close();
     link.open();
+    await until(() => waiting.length === 2);
+    waiting[0]!('late');
+    // As long as another line takes to open.
+    await opened(linesTo(), 'other');
+    waiting[1]!('in time');
     await until(() => log.includes('opened'));
-    give();
     const answer = await new Promise((resolve) =>
       link.request('session:open', { sessionId: freshId('ts') }, 5000, resolve),
     );
-    expect(answer).to.include({ ok: true });
+    expect(answer).to.have.nested.property('session.updatedBy.clientId', 'in time');
     expect(log).to.deep.equal(['opened']);
 
     const manager = managerOf(attune.url);
     const two = user('asleep');
-    const line = socketLink(attune.url, two.events, manager);
+    const line = socketLink(attune.url, two.events, manager.socket('/'));
     undo.push(() => line.close());
     line.open();
     await until(() => two.log.includes('opened'));

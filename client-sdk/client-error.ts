@@ -36,4 +36,4 @@ export const clientErrorOf = (error: WireError): ClientError => new ClientError(
 
 /** It was sent, and may have happened. */
 export const unanswered = (code: ClientErrorCode, details?: { updateId: string }): ClientError =>
-  new ClientError(code, 'sent, not answered', { retry: 'same-id', outcome: 'unknown', details } as Partial<WireError>);
+  new ClientError(code, 'no answer', { retry: 'same-id', outcome: 'unknown', details } as Partial<WireError>);

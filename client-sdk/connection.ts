@@ -157,4 +157,4 @@ export function createConnection(options: ConnectionOptions): Connection {
 }
 
 /** Nothing was sent. */
-export const offline = (): ClientError => new ClientError('OFFLINE', 'not connected', { retry: 'after-delay' });
+export const offline = (): ClientError => new ClientError('OFFLINE', 'offline', { retry: 'after-delay' });

@@ -49,8 +49,8 @@ export interface Outbox {
   open: () => void;
   /** The connection is gone: what was on its way waits to be sent again. */
   close: () => void;
-  /** Fails everything that waits. */
-  fail: (error: ClientError) => void;
+  /** Fails everything that waits, but for the write that a commit tells of. */
+  fail: (error: ClientError, commit?: { updateId?: string }) => void;
 }
 
 interface Entry extends StoredWrite {
@@ -151,7 +151,7 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
         const size = JSON.stringify(write.request).length;
         if (signal?.aborted) return reject(aborted());
         if (entries.length >= WRITES_MAX || chars + size > WRITES_CHARS_MAX) {
-          return reject(new ClientError('QUEUE_FULL', 'too many writes wait', { retry: 'after-delay' }));
+          return reject(new ClientError('QUEUE_FULL', 'outbox full', { retry: 'after-delay' }));
         }
         const done = (error: ClientError | null, reply?: object) => {
           signal?.removeEventListener('abort', abort);
@@ -176,9 +176,12 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
       flush();
     },
     close,
-    fail(error) {
+    fail(error, commit) {
       close();
-      for (const entry of entries.slice()) settle(entry, entry.sentAt ? unknown(entry) : error);
+      for (const entry of entries.slice()) {
+        const isDone = entry.updateId === commit?.updateId;
+        settle(entry, isDone ? null : entry.sentAt ? unknown(entry) : error, commit);
+      }
     },
   };
 }

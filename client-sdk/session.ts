@@ -140,7 +140,7 @@ export function createSession<S = JsonObject>(
     if (!isNew) return;
     events.tell('commit', seen);
     if (isMessageCommit(seen)) events.tell('message', seen);
-    if (isEnd) end(new ClientError('SESSION_NOT_FOUND', 'deleted'));
+    if (isEnd) end(new ClientError('SESSION_NOT_FOUND', 'deleted'), seen);
   };
 
   const resync = (session: Confirmed) => {
@@ -209,14 +209,14 @@ export function createSession<S = JsonObject>(
     touch();
   };
 
-  const end = (reason: ClientError) => {
+  const end = (reason: ClientError, commit?: SeenCommit) => {
     if (phase === 'over') return;
     pause();
     phase = 'over';
     error = reason;
     participants = [];
     ended();
-    outbox.fail(reason);
+    outbox.fail(reason, commit);
     error = reason;
     // It is gone, or not for this user: a later page begins anew.
     if (reason.code !== 'CLOSED') storage?.save(id, [], null);

@@ -4,6 +4,7 @@ import { socketLink, type Transport } from './socket-link.js';
 import { createTabLink } from './tab-link.js';
 import { TABS_VERSION } from './tab-messages.js';
 
+/** Which tabs share. */
 export interface SharedTabsOptions {
   /** Tabs share where it is the same, default `attune`. Any text: the user's id where several users share a browser. */
   key?: string;

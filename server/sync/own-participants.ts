@@ -53,10 +53,6 @@ export class OwnParticipants {
     this.options = options;
   }
 
-  get size(): number {
-    return this.own.size;
-  }
-
   /** Nobody is here, and Redis knows it as far as can be told. */
   get isDone(): boolean {
     return this.own.size + this.waiting.size === 0 && !this.writing;

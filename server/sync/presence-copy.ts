@@ -47,14 +47,6 @@ export class PresenceCopy {
     return difference;
   }
 
-  has(participantId: string): boolean {
-    return this.shown.has(participantId);
-  }
-
-  get size(): number {
-    return this.shown.size;
-  }
-
   participants(): Participant[] {
     return [...this.shown.values()].map(({ participant }) => participant);
   }

@@ -27,13 +27,15 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
   /** What is to be written of each session; null: that there is none. */
   const documents = new Map<string, Confirmed | null>();
   let writing: ReturnType<typeof setTimeout> | undefined;
-  const prefixOf = (sessionId: string) => `${key}:${sessionId}:`;
+  // No session id has a slash: what is kept of one begins like nothing of another, and of no other key.
+  const nameOfDocument = (sessionId: string) => `${key}:document/${sessionId}`;
+  const nameOfWrite = (sessionId: string, updateId: string) => `${key}:write/${sessionId}/${updateId}`;
 
   const writeDocuments = () => {
     clearTimeout(writing);
     writing = undefined;
     for (const [sessionId, document] of documents) {
-      const name = `${prefixOf(sessionId)}document`;
+      const name = nameOfDocument(sessionId);
       if (document) put(storage, name, document);
       else remove(storage, name);
     }
@@ -43,10 +45,9 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
 
   return {
     load(sessionId) {
-      const prefix = prefixOf(sessionId);
       const writes: { at: string; write: StoredWrite }[] = [];
       for (const name of namesIn(storage)) {
-        if (!name.startsWith(`${prefix}write:`)) continue;
+        if (!name.startsWith(nameOfWrite(sessionId, ''))) continue;
         const entry = get(storage, name) as { at: string; write: StoredWrite } | null;
         if (entry) writes.push(entry);
       }
@@ -54,18 +55,17 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
       stored.set(sessionId, new Map(writes.map(({ write }) => [write.updateId, write.sentAt])));
       return {
         writes: writes.map(({ write }) => write),
-        confirmed: get(storage, `${prefix}document`) as Confirmed | null,
+        confirmed: get(storage, nameOfDocument(sessionId)) as Confirmed | null,
       };
     },
 
     save(sessionId, writes, confirmed) {
-      const prefix = prefixOf(sessionId);
       const known = stored.get(sessionId) ?? new Map<string, StoredWrite['sentAt']>();
       const now = new Map(writes.map(({ updateId, sentAt }) => [updateId, sentAt]));
-      for (const id of known.keys()) if (!now.has(id)) remove(storage, `${prefix}write:${id}`);
+      for (const id of known.keys()) if (!now.has(id)) remove(storage, nameOfWrite(sessionId, id));
       for (const { updateId, event, request, sentAt } of writes) {
         if (known.has(updateId) && known.get(updateId) === sentAt) continue;
-        const name = `${prefix}write:${updateId}`;
+        const name = nameOfWrite(sessionId, updateId);
         const before = get(storage, name) as { at: string } | null;
         put(storage, name, { at: before?.at ?? nextPlace(), write: { updateId, event, request, sentAt } });
       }

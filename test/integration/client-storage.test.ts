@@ -34,7 +34,7 @@ describe('a client that keeps what was not answered', () => {
   const page = (browser: MemoryStorage, url = server.url) =>
     clientOf(url, { storage: localStorageOutbox({ storage: browser }) });
   const keptWrites = (browser: MemoryStorage) =>
-    Array.from({ length: browser.length }, (_, i) => browser.key(i)!).filter((name) => name.includes(':write:')).length;
+    Array.from({ length: browser.length }, (_, i) => browser.key(i)!).filter((name) => name.includes(':write/')).length;
   const observe = async (id: string): Promise<SeenCommit[]> => {
     const session = clientOf(server.url).session(id, { create: true });
     await session.ready();

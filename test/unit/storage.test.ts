@@ -86,7 +86,7 @@ describe('what is kept over a reload', () => {
   it('[ST4] sessions, keys, and what else is in the storage do not touch each other', () => {
     const storage = memoryStorage();
     storage.setItem('theme', 'dark');
-    storage.setItem('attune:s:write:broken', '{no JSON');
+    storage.setItem('attune:write/s/broken', '{no JSON');
     const [page, other] = [localStorageOutbox({ storage }), localStorageOutbox({ storage, key: 'attune:ada' })];
     page.save('s', [write('a')], null);
     page.save('s:t', [write('b')], null);
@@ -96,6 +96,16 @@ describe('what is kept over a reload', () => {
     expect(ids(next.load('s:t').writes)).to.deep.equal(['b']);
     expect(ids(localStorageOutbox({ storage, key: 'attune:ada' }).load('s').writes)).to.deep.equal(['c']);
     expect(storage.getItem('theme')).to.equal('dark');
+  });
+
+  it('[ST4] nor do those whose names begin like parts of another one', () => {
+    const storage = memoryStorage();
+    const [page, ada] = [localStorageOutbox({ storage }), localStorageOutbox({ storage, key: 'attune:ada' })];
+    page.save('s:write', [], confirmed(1));
+    page.save('ada:s', [write('a')], confirmed(2));
+    time.pass(1000);
+    expect(localStorageOutbox({ storage }).load('s')).to.deep.equal({ writes: [], confirmed: null });
+    expect(ada.load('s')).to.deep.equal({ writes: [], confirmed: null });
   });
 
   it('[ST4] two tabs keep what each of them has; one forgets only what it knew', () => {

@@ -113,8 +113,14 @@ function createList(session: Session): MessageList {
       if (isListed(message.id)) messages = messages!.map((old) => (old.id === message.id ? message : old));
       else if (commit.event === 'message:added') messages &&= [...messages, message];
     }
-    if (!reading) meanwhile.clear();
+    if (!reading) forgetMeanwhile();
     touch();
+  };
+
+  const forgetMeanwhile = () => {
+    meanwhile.clear();
+    arrived.clear();
+    wasCleared = false;
   };
 
   /** What was missed is not known: the list is read again, and kept until it is there. */
@@ -125,9 +131,7 @@ function createList(session: Session): MessageList {
   };
 
   const load = (page: { before?: number; limit: number }): Promise<void> => {
-    meanwhile.clear();
-    arrived.clear();
-    wasCleared = false;
+    forgetMeanwhile();
     reading = session
       .messages(page)
       .then(

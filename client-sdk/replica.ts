@@ -44,7 +44,7 @@ export interface PendingUpdate {
 
 /** A state; what the user sees is {@link viewOf}. */
 export interface Replica {
-  /** As the server had it at its cursor; null until the first snapshot, and after a deletion. */
+  /** As the server had it at its cursor; null until the first snapshot. */
   readonly confirmed: Confirmed | null;
   /** In the order in which they were made. */
   readonly pending: readonly PendingUpdate[];

@@ -77,8 +77,8 @@ function createList(session: Session): MessageList {
       session.on('snapshot', reload),
       session.on('acknowledged', ({ write, reply }) => {
         const { message } = reply as MessageReply;
-        // It is shown until its commit arrives.
-        if (write.event === 'message:add' && !isListed(message!.id)) unseen = [...unseen, message!];
+        // It is shown until its commit arrives. Where it was removed meanwhile the answer is without it.
+        if (message && write.event === 'message:add' && !isListed(message.id)) unseen = [...unseen, message];
         touch();
       }),
       session.subscribe(() => {

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import type { Session } from '../../client-sdk/index.js';
 import { liveMessages, type MessageList } from '../../client-sdk/live-messages.js';
 import { startAttune, type Attune } from '../support/attune.js';
-import { clientOf, closeClients, freshSession, synchronized } from '../support/clients.js';
+import { clientOf, closeClients, freshSession, synchronized, unhandledIn } from '../support/clients.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
 
@@ -140,6 +140,29 @@ describe('the live list of messages', () => {
     expect(contents(list)).to.deep.equal([...range(11, 59), ...range(61, 64)]);
     await list.loadOlder();
     expect(contents(list)).to.deep.equal(['1!', ...range(2, 59), ...range(61, 64)]);
+  });
+
+  it('[CK38] an own message that another deleted before its answer came is not in the list, and was added once', async () => {
+    const id = freshSession();
+    const bob = await open(id);
+    const ada = await open(id, proxy.url);
+    const list = liveMessages(ada);
+    list.subscribe(() => undefined);
+    await loaded(list);
+    proxy.treat('fromServer', { hold: true });
+    const answer = ada.addMessage({ id: 'gone', role: 'user', content: 'gone' });
+    await until(() => bob.getSnapshot().revision === 2);
+    await bob.deleteMessage('gone');
+    await fill(bob, 1, 2);
+    const unhandled = await unhandledIn(async () => {
+      proxy.cut();
+      proxy.release();
+      await answer;
+      await synchronized(ada);
+      await until(() => contents(list).map(String).join() === '1,2');
+    });
+    expect(unhandled).to.deep.equal([]);
+    expect(ada.getSnapshot().revision).to.equal(5);
   });
 
   it('[CK38] after a snapshot, because too much was missed, it is read again', async () => {

@@ -4,7 +4,15 @@ import { z } from 'zod';
 import type { ConnectionStatus, SeenCommit, Session } from '../../client-sdk/index.js';
 import { standardSchema } from '../../client-sdk/schema.js';
 import { startAttune, type Attune } from '../support/attune.js';
-import { clientOf, closeClients, failureOf, freshSession, recorded, synchronized } from '../support/clients.js';
+import {
+  clientOf,
+  closeClients,
+  failureOf,
+  freshSession,
+  recorded,
+  synchronized,
+  unhandledIn,
+} from '../support/clients.js';
 import { request } from '../support/http.js';
 import { closeSockets, connect } from '../support/socket.js';
 import { until } from '../support/until.js';
@@ -128,22 +136,15 @@ describe('a session of the SDK', () => {
     it('[CK8] a listener that throws keeps no other from hearing, and no event from being taken', async () => {
       const session = open();
       await session.ready();
-      const thrown: unknown[] = [];
-      const listeners = process.listeners('unhandledRejection');
-      process.removeAllListeners('unhandledRejection');
-      process.on('unhandledRejection', (error) => thrown.push(error));
-      try {
+      const thrown = await unhandledIn(async () => {
         session.on('commit', () => {
           throw new Error('a listener of the application');
         });
         const commits = recorded<SeenCommit>((listener) => session.on('commit', listener));
         await session.update({ model: 'heard' });
         await until(() => commits.length === 1);
-        await until(() => thrown.length === 1, { what: 'the error to be reported' });
-      } finally {
-        process.removeAllListeners('unhandledRejection');
-        for (const listener of listeners) process.on('unhandledRejection', listener);
-      }
+      });
+      expect(thrown).to.have.length(1);
       expect(String(thrown)).to.contain('a listener of the application');
     });
   });
@@ -171,19 +172,13 @@ describe('a session of the SDK', () => {
       const late = open(id);
       await late.update((seen) => ({ ...seen, note: seen.model ?? 'nothing' }));
       expect(late.getSnapshot().settings?.note).to.equal('known');
-      const unhandled: unknown[] = [];
-      const note = (reason: unknown) => unhandled.push(reason);
-      process.on('unhandledRejection', note);
-      try {
+      const unhandled = await unhandledIn(async () => {
         const missing = clientOf(server.url).session<Settings>(freshSession());
         void missing.update((seen) => seen);
         void missing.update({ model: 'x' });
         void missing.signal('typing', {});
         await until(() => missing.getSnapshot().error !== null);
-        await new Promise((resolve) => setImmediate(resolve));
-      } finally {
-        process.off('unhandledRejection', note);
-      }
+      });
       expect(unhandled).to.deep.equal([]);
     });
 

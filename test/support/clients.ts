@@ -47,3 +47,20 @@ export function recorded<T>(listen: (listener: (body: T) => void) => () => void)
   listen((body) => all.push(body));
   return all;
 }
+
+/** What nobody handled while the work was done: rejections, errors of listeners. The test runner does not see them. */
+export async function unhandledIn(work: () => Promise<void>): Promise<unknown[]> {
+  const unhandled: unknown[] = [];
+  const others = process.listeners('unhandledRejection');
+  process.removeAllListeners('unhandledRejection');
+  process.on('unhandledRejection', (reason) => unhandled.push(reason));
+  try {
+    await work();
+    // They are told once the turn in which they arose is over.
+    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    process.removeAllListeners('unhandledRejection');
+    for (const other of others) process.on('unhandledRejection', other);
+  }
+  return unhandled;
+}

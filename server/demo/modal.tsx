@@ -1,5 +1,5 @@
 // A dialog above the page: the browser's own, which keeps the focus inside and gives it back. Its content is the caller's.
-import { useEffect, useId, useRef, type ReactNode } from 'react';
+import { useId, useLayoutEffect, useRef, type ReactNode } from 'react';
 import { Icon } from './icons.js';
 
 interface ModalProps {
@@ -11,7 +11,8 @@ interface ModalProps {
 export function Modal({ title, close, children }: ModalProps): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // Closed while it still is in the document: only then the browser gives the focus back.
+  useLayoutEffect(() => {
     const element = dialog.current;
     element?.showModal();
     return () => element?.close();

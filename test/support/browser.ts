@@ -140,7 +140,7 @@ async function explained(
 ): Promise<unknown> {
   if (!(error instanceof Error)) return error;
   const pages = profiles.flatMap((profile) => profile.pages());
-  const shots = await Promise.allSettled(pages.map((page, i) => takeScreenshot(page, `failed ${title} ${i + 1}`)));
+  const shots = await Promise.allSettled(pages.map((page, i) => takeScreenshot(page, `failed ${i + 1} ${title}`)));
   const paths = shots.flatMap((shot) => (shot.status === 'fulfilled' ? shot.value : []));
   // The message also stands at the head of a stack that was made already: mocha prints both.
   error.message += [...paths, ...complaints].map((line) => `\n  ${line}`).join('');

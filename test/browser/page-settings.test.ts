@@ -1,0 +1,163 @@
+// The settings on the page: what one tab changes the others show, at once for whoever changes it, and back when refused.
+import { expect } from 'chai';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startAttune, type Attune } from '../support/attune.js';
+import { browserOfSuite } from '../support/browser.js';
+import { becomes, newSession, openSession, profileOf, whileSilent } from '../support/demo-page.js';
+import { request } from '../support/http.js';
+
+/** A rule that no form knows: the small model takes no temperature above 1. */
+const schema = {
+  type: 'object',
+  properties: {
+    model: { type: 'string', title: 'Model', enum: ['large', 'small'], default: 'large' },
+    temperature: { type: 'number', title: 'Temperature', minimum: 0, maximum: 2, default: 1.5 },
+  },
+  required: ['model'],
+  if: { properties: { temperature: { exclusiveMinimum: 1 } } },
+  // oxlint-disable-next-line unicorn/no-thenable
+  then: { properties: { model: { const: 'large' } } },
+};
+
+describe('the settings on the page', () => {
+  const browser = browserOfSuite();
+  let attune: Attune;
+  let strict: Attune;
+  const folder = mkdtempSync(join(tmpdir(), 'attune-schema-'));
+
+  before(async () => {
+    const file = join(folder, 'schema.json');
+    writeFileSync(file, JSON.stringify(schema));
+    attune = await startAttune();
+    strict = await startAttune({ env: { SETTINGS_SCHEMA: file } });
+  });
+  after(async () => {
+    await Promise.all([attune?.destroy(), strict?.destroy()]);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('[BR11] what is changed with any control is shown by the other tab, live', () =>
+    browser.visit(async (visit) => {
+      const options = { temperature: 0.7, stop: ['END'], stream: true, system_prompt: 'Be brief.' };
+      const id = await newSession(attune, { options });
+      const [one, other] = [await openSession(visit, attune, id), await openSession(visit, attune, id)];
+      await one.choose('Model', 'claude-sonnet-4');
+      await other.hasChoice('Model', 'claude-sonnet-4');
+      await other.setting('System prompt').fill('Be kind.');
+      await one.hasText('System prompt', 'Be kind.');
+      await one.setting('Stop').fill('STOP');
+      await one.page.keyboard.press('Enter');
+      await other.hasTags('/options/stop', ['END', 'STOP']);
+      await other.page.getByRole('button', { name: 'Remove END' }).click();
+      await one.hasTags('/options/stop', ['STOP']);
+      await one.setting('Streaming').click();
+      await other.isOn('Streaming', false);
+      await other.setting('Max tokens').fill('123');
+      await one.hasText('Max tokens', '123');
+      await one.setting('Mode').selectOption({ label: 'Other…' });
+      await one.page.keyboard.type('tutor');
+      await one.page.keyboard.press('Enter');
+      await other.hasChoice('Mode', 'tutor');
+    }));
+
+  it('[BR11] a slider that is dragged moves in the other tab before it is let go', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(attune);
+      const [one, other] = [await openSession(visit, attune, id), await openSession(visit, attune, id)];
+      const slider = one.setting('Temperature slider');
+      // A page behind another one is drawn seldom, and takes each move of the mouse with a drawing.
+      await one.page.bringToFront();
+      await slider.scrollIntoViewIfNeeded();
+      const { x, y, width, height } = (await slider.boundingBox())!;
+      await one.page.mouse.move(x + width * 0.35, y + height / 2);
+      await one.page.mouse.down();
+      await one.page.mouse.move(x + width * 0.9, y + height / 2, { steps: 10 });
+      await becomes(async () => Number(await other.setting('Temperature').inputValue()) > 0.7, true, 'it to move');
+      await one.page.mouse.up();
+      const value = await slider.inputValue();
+      expect(Number(value)).to.be.above(1.5);
+      await other.hasText('Temperature slider', value);
+      await other.hasText('Temperature', value);
+    }));
+
+  it('[BR12] a change is shown before the server answers, with what it waits for', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(attune);
+      const [one, other] = [await openSession(visit, attune, id), await openSession(visit, attune, id)];
+      await whileSilent(attune, async () => {
+        await one.choose('Model', 'gpt-4o');
+        await one.hasChoice('Model', 'gpt-4o');
+        await one.hasProgress('/model', 'saving…');
+        await becomes(() => one.page.getByTestId('pending').innerText(), '1 change waits', 'the header to say it');
+        await other.hasChoice('Model', 'gpt-4');
+      });
+      await one.hasProgress('/model', 'saved');
+      await other.hasChoice('Model', 'gpt-4o');
+      const latency = await one.page.getByTestId('latency').innerText();
+      expect(latency).to.match(/^\d+(\.\d)? ms$/);
+    }));
+
+  it('[BR13] what the server refuses is rolled back, with the reason at the setting', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(strict);
+      const [one, other] = [await openSession(visit, strict, id), await openSession(visit, strict, id)];
+      await whileSilent(strict, async () => {
+        await one.choose('Model', 'small');
+        await one.hasChoice('Model', 'small');
+      });
+      await one.hasChoice('Model', 'large');
+      const problem = one.field('/model').locator('.field-problem');
+      await becomes(
+        () => problem.innerText().then((text) => /^Not taken: .+ It is still "large"\.$/.test(text)),
+        true,
+        'why',
+      );
+      expect(await one.setting('Model').getAttribute('aria-invalid')).to.equal('true');
+      await visit.screenshot(one.page, 'refused by the server');
+      // What was refused is forgotten: with a temperature that goes with it, the same choice is taken.
+      await one.setting('Temperature').fill('0.5');
+      await one.hasProgress('/temperature', 'saved');
+      await one.choose('Model', 'small');
+      await other.hasChoice('Model', 'small');
+      await becomes(() => problem.innerText(), '', 'no problem to be left');
+    }));
+
+  it('[BR13] what can be seen to be wrong is said at the setting, and nothing is sent', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(attune);
+      const one = await openSession(visit, attune, id);
+      await one.setting('Temperature').fill('3');
+      const problem = one.field('/options/temperature').locator('.field-problem');
+      await becomes(() => problem.innerText(), 'Must be from 0 to 2. It is still 0.7.', 'why');
+      await one.page.keyboard.press('Escape');
+      await one.hasText('Temperature', '0.7');
+      await becomes(() => problem.innerText(), '', 'no problem to be left');
+      expect((await request('GET', `${attune.url}/v1/sessions/${id}`)).body.revision).to.equal(1);
+    }));
+
+  it('[BR17] a version of the history is restored by one click, for everybody', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(attune);
+      const one = await openSession(visit, attune, id, await profileOf(visit, attune, 'Ada'));
+      const other = await openSession(visit, attune, id, await profileOf(visit, attune, 'Bob'));
+      await one.choose('Model', 'gpt-4o');
+      await other.hasChoice('Model', 'gpt-4o');
+      await other.setting('Temperature').fill('1.1');
+      await one.hasVersions(3);
+      const versions = await one.versions.allInnerTexts();
+      const [newest, before, first] = versions.map((text) => text.replaceAll(/\s+/g, ' '));
+      expect(newest).to.match(/Bob .*Temperature from 0\.7 → to 1\.1 .*in force/);
+      expect(before).to.match(/Ada .*Model from “gpt-4” → to “gpt-4o”/);
+      expect(first).to.contain('began the session');
+      await other.restoreButton(1).click();
+      await other.hasNotice('The settings are again as of revision 1.');
+      for (const page of [one, other]) {
+        await page.hasChoice('Model', 'gpt-4');
+        await page.hasText('Temperature slider', '0.7');
+        await page.hasVersions(4);
+      }
+      await visit.screenshot(other.page, 'history restored');
+    }));
+});

@@ -84,7 +84,11 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
   const send = (entry: Entry) => {
     const { event, request, updateId, sentAt } = entry;
     const now = Date.now();
-    if (sentAt && now - sentAt > RESEND_WITHIN_MS) return settle(entry, unknown(entry));
+    if (sentAt && now - sentAt > RESEND_WITHIN_MS) {
+      settle(entry, unknown(entry));
+      // What waits behind it has its place.
+      return flush();
+    }
     const thisLife = (entry.sentIn = life);
     if (!sentAt) {
       entry.sentAt = now;

@@ -241,6 +241,19 @@ describe('the outbox', () => {
     expect(sent).to.deep.equal(['a', 'b']);
   });
 
+  it('[OB6] where that ends all that may be on their way at once, what waits behind them is sent', async () => {
+    outbox.open();
+    const ids = Array.from({ length: IN_FLIGHT_MAX }, (_, i) => `w${i}`);
+    for (const id of ids) void add(id);
+    outbox.close();
+    void add('next');
+    time.pass(RESEND_WITHIN_MS + 1);
+    outbox.open();
+    await settle();
+    expect(refused).to.deep.equal(ids);
+    expect(sent).to.deep.equal([...ids, 'next']);
+  });
+
   it('[OB6] what certainly did not happen may be sent for as long as it takes', async () => {
     outbox.open();
     void add('a');
@@ -378,6 +391,17 @@ describe('the outbox', () => {
     time.pass(RESEND_WITHIN_MS);
     expect(sent).to.have.length(2);
     expect(time.waiting).to.equal(0);
+  });
+
+  it('[OB9] the write that is known to be its end was done, once, answered or not', async () => {
+    outbox.open();
+    ['a', 'b'].forEach((id) => add(id));
+    const late = take('b');
+    outbox.fail(new ClientError('SESSION_NOT_FOUND', 'the end'), { updateId: 'b' });
+    late.answer();
+    await settle();
+    expect(acknowledged).to.deep.equal(['b']);
+    expect(Object.fromEntries(outcomes)).to.deep.equal({ a: ['OUTCOME_UNKNOWN unknown'], b: ['ok'] });
   });
 
   it('[OB10] whatever the server and the line do, writes are committed in their order, once each, and settle once', async () => {

@@ -102,7 +102,8 @@ export function createSession<S = JsonObject>(
     },
     settled(write, refusal, reply) {
       const { updateId } = write;
-      error = refusal;
+      // What ended the session stays the reason.
+      if (phase !== 'over') error = refusal;
       if (refusal) step({ type: 'refused', updateId });
       else {
         // First, for a list shows what is acknowledged from then on.
@@ -217,7 +218,6 @@ export function createSession<S = JsonObject>(
     participants = [];
     ended();
     outbox.fail(reason, commit);
-    error = reason;
     // It is gone, or not for this user: a later page begins anew.
     if (reason.code !== 'CLOSED') storage?.save(id, [], null);
     touch();
@@ -234,11 +234,11 @@ export function createSession<S = JsonObject>(
     if (!uses) linger();
   };
   const linger = () => {
-    clearTimeout(lingering);
     lingering = setTimeout(() => {
       // What was written before the last one left is sent first.
-      if (outbox.writes.length && phase !== 'over') return linger();
-      if (phase === 'joined') ask('session:leave', {}, () => undefined);
+      if (outbox.writes.length) return linger();
+      // Also behind a join that was not answered: the server carries it out all the same.
+      if (phase.startsWith('join')) ask('session:leave', {}, () => undefined);
       end(new ClientError('CLOSED', 'left'));
     }, LINGER_MS);
   };

@@ -92,6 +92,13 @@ export class ScriptedServer {
     this.tell('presence:updated', id, { joined: [participant], left: [], updated: [] });
   }
 
+  /** Somebody deletes it; the room is told. */
+  remove(id: string, updateId: string): void {
+    this.session(id).document.revision += 1;
+    this.tell('session:deleted', id, { updateId, reason: 'deleted' });
+    this.sessions.delete(id);
+  }
+
   private session(id: string) {
     const session = this.sessions.get(id);
     if (!session) throw new Error(`there is no session ${id}`);

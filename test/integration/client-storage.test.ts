@@ -101,7 +101,7 @@ describe('a client that keeps what was not answered', () => {
     await ada.update({ model: 'known' });
     await synchronized(ada);
     await until(() =>
-      Array.from({ length: browser.length }, (_, i) => browser.key(i)!).some((name) => name.endsWith('document')),
+      Array.from({ length: browser.length }, (_, i) => browser.key(i)!).some((name) => name.includes(':document/')),
     );
     first.disconnect();
     void failureOf(ada.update({ n: 7 }));

@@ -203,7 +203,7 @@ describe('set-up', function () {
       scripts: Record<string, string>;
     };
     const asking = Object.keys(scripts).filter((name) => scripts[name]?.includes('--browser'));
-    expect(asking).to.deep.equal(['pretest', 'test:browser']);
+    expect(asking).to.deep.equal(['pretest', 'test:browser', 'bench:tabs']);
     expect(scripts['check']).to.contain('setup.mjs').and.not.contain('/browser/');
   });
 

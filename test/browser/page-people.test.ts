@@ -66,7 +66,7 @@ describe('people and messages on the page', () => {
       const { id, ada, bob } = await adaAndBob(visit, { options: { max_tokens: 40 } });
       const seenByBob = await bob.watchAnswer();
       await ada.say('Which settings do you use?');
-      await bob.page.locator('li[aria-busy="true"]').waitFor();
+      await bob.page.locator('li[aria-busy="true"]').getByText('You wrote').waitFor();
       await visit.screenshot(bob.page, 'answer being streamed');
       for (const page of [ada, bob]) await page.hasMessages(2);
       const [question, answer] = await messagesOf(id);

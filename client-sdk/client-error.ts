@@ -20,20 +20,25 @@ export class ClientError extends Error {
   /** More, as the contract has it for the code: `issues`, `settings`, `updateId` … */
   declare readonly details?: Record<string, unknown>;
 
-  constructor(code: ClientErrorCode, message: string, from: Partial<WireError> = {}) {
-    super(message);
+  /** With the code for a message where there is none. */
+  constructor(code: ClientErrorCode, from: Partial<WireError> = {}) {
+    super(from.message ?? code);
     Object.assign(this, { retry: 'never', outcome: 'not-committed' }, from, { name: 'ClientError', code });
   }
 
   /** Whether the same call may succeed later, or with another token. */
   get isTemporary(): boolean {
-    return this.retry !== 'never' && this.retry !== 'after-refresh';
+    return !/never|after-r/.test(this.retry);
   }
 }
 
 /** The server's error object as an error. */
-export const clientErrorOf = (error: WireError): ClientError => new ClientError(error.code, error.message, error);
+export const clientErrorOf = (error: WireError): ClientError => new ClientError(error.code, error);
 
 /** It was sent, and may have happened. */
-export const unanswered = (code: ClientErrorCode, details?: { updateId: string }): ClientError =>
-  new ClientError(code, 'no answer', { retry: 'same-id', outcome: 'unknown', details } as Partial<WireError>);
+export const unanswered = (code: ClientErrorCode, updateId?: string): ClientError =>
+  new ClientError(code, { message: 'no answer', retry: 'same-id', outcome: 'unknown', details: { updateId } });
+
+/** It was not sent, and may be later. */
+export const offline = (message?: string): ClientError =>
+  new ClientError('OFFLINE', { message, retry: 'after-delay' } as Partial<WireError>);

@@ -31,7 +31,7 @@ export interface AttuneClient {
   readonly clientId: string;
   /** Where the connection is. */
   readonly status: ConnectionStatus;
-  /** Why the connection stopped for good; null where it did not. */
+  /** Why the connection stopped for good, or, while it is tried, what the last attempt failed with; else null. */
   readonly error: ClientError | null;
   /**
    * A handle of a session: the same one for everybody who asks for this id, until all have left. Each call is ended by
@@ -40,7 +40,7 @@ export interface AttuneClient {
   session<S = JsonObject>(id: string, options?: SessionOptions<S>): Session<S>;
   /** As `session` without counting: the handle lives while somebody subscribes. For hooks, which ask while they render. */
   peek<S = JsonObject>(id: string, options?: SessionOptions<S>): Session<S>;
-  /** Calls the listener with each new status, until the result is called. */
+  /** Calls the listener with each new status, and with each new `error`, until the result is called. */
   on(event: 'status', listener: (status: ConnectionStatus) => void): () => void;
   /** Connects: before anything needs it, or again after `disconnect()` or an error that stopped it. */
   connect(): void;
@@ -68,10 +68,11 @@ export function createClient(options: ClientOptions = {}): AttuneClient {
   });
 
   const owned = <S>(id: string, sessionOptions: SessionOptions<S> = {}): OwnedSession<S> => {
-    const known = sessions.get(id) as unknown as OwnedSession<S> | undefined;
-    if (known) return known;
-    const session = createSession(id, sessionOptions, { connection, storage, ended: () => sessions.delete(id) });
-    sessions.set(id, session as unknown as OwnedSession<never>);
+    let session = sessions.get(id) as unknown as OwnedSession<S> | undefined;
+    if (!session) {
+      session = createSession(id, sessionOptions, { connection, storage, ended: () => sessions.delete(id) });
+      sessions.set(id, session as unknown as OwnedSession<never>);
+    }
     return session;
   };
 
@@ -90,7 +91,7 @@ export function createClient(options: ClientOptions = {}): AttuneClient {
     disconnect: () => connection.stop(),
     close() {
       connection.stop();
-      for (const session of sessions.values()) session.end(new ClientError('CLOSED', 'closed'));
+      for (const session of sessions.values()) session.end(new ClientError('CLOSED'));
     },
   };
 }

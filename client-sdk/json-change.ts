@@ -47,13 +47,16 @@ export function mergeBetween(before: JsonObject, after: JsonObject): JsonObject 
  */
 export function applyPatch(document: Json, operations: readonly PatchOperation[]): Json | undefined {
   try {
-    return operations.reduce((value, operation) => {
-      const { op, path, from, value: given } = operation as Partial<Record<string, string>> & { path: string };
-      if (op === 'test') return value;
-      const source = from === undefined ? undefined : tokensOf(from);
-      const moved = source ? source.reduce(memberOf, value) : (given as Json);
-      const rest = source && op === 'move' ? edit(value, source) : value;
-      return edit(rest, tokensOf(path), moved, op !== 'replace' && op !== 'remove');
+    return operations.reduce((before, operation) => {
+      const { op, path, from } = operation as Partial<Record<'op' | 'from', string>> & { path: string };
+      let { value } = operation as { value: Json };
+      if (op === 'test') return before;
+      if (from !== undefined) {
+        const source = tokensOf(from);
+        value = source.reduce(memberOf, before);
+        if (op === 'move') before = edit(before, source);
+      }
+      return edit(before, tokensOf(path), value, !op!.startsWith('re'));
     }, document);
   } catch {
     return undefined;
@@ -80,7 +83,7 @@ function edit(value: Json, [token, ...rest]: string[], replacement?: Json, isNew
   else {
     if (!isNew) memberOf(copy, token);
     const items = replacement === undefined ? [] : [replacement];
-    if (Array.isArray(copy)) copy.splice(token === '-' ? copy.length : Number(token), isNew ? 0 : 1, ...items);
+    if (Array.isArray(copy)) copy.splice(token === '-' ? copy.length : +token, isNew ? 0 : 1, ...items);
     else if (replacement !== undefined) copy[token] = replacement;
     else delete copy[token];
   }

@@ -2,8 +2,8 @@
 
 /** Listeners by the name of an event. */
 export interface Listeners<Events> {
-  /** Adds a listener, also one that is there already; the result takes it away again. */
-  add: <E extends keyof Events>(event: E, listener: (body: Events[E]) => void) => () => void;
+  /** Adds a listener, also one that is there already; the result takes it away again, and says whether it was there. */
+  add: <E extends keyof Events>(event: E, listener: (body: Events[E]) => void) => () => boolean;
   /** Tells all who listen. One that throws keeps no other from hearing: its error is reported as one that nobody caught. */
   tell: <E extends keyof Events>(event: E, body?: Events[E]) => void;
 }
@@ -16,7 +16,7 @@ export function createListeners<Events>(): Listeners<Events> {
       const entry = (body: Events[typeof event]) => listener(body);
       const those = (all[event] ??= new Set());
       those.add(entry);
-      return () => void those.delete(entry);
+      return () => those.delete(entry);
     },
     tell(event, body) {
       for (const listener of all[event] ?? []) {

@@ -137,10 +137,7 @@ function createList(session: Session): MessageList {
       .then(
         (reply) => take(reply, page.before === undefined),
         (reason: unknown) => {
-          error =
-            reason instanceof ClientError
-              ? reason
-              : new ClientError('UNAVAILABLE', 'no answer', { retry: 'after-delay' });
+          error = reason instanceof ClientError ? reason : new ClientError('UNAVAILABLE', { retry: 'after-delay' });
           throw error;
         },
       )

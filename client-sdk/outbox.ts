@@ -7,7 +7,7 @@ import type { ClientEvent } from './protocol/messages.js';
 /** Writes that wait at most, of one session. */
 export const WRITES_MAX = 1000;
 /** Their size, characters of JSON. */
-export const WRITES_CHARS_MAX = 4 * 1024 * 1024;
+export const WRITES_CHARS_MAX = 2 ** 22;
 /** Writes that are sent before the first of them is answered. */
 export const IN_FLIGHT_MAX = 64;
 /** Pause before writes are sent again, milliseconds: the first and the longest. */
@@ -41,10 +41,11 @@ export interface Outbox {
   /** What is not answered, oldest first. */
   readonly writes: readonly StoredWrite[];
   /**
-   * Takes a write's place in the order and resolves with its acknowledgement. Rejects with `QUEUE_FULL`. With `signal`:
-   * aborted before it was sent it is taken back; afterwards only the waiting ends, for it may have happened.
+   * Takes a write's place in the order and resolves with its acknowledgement. Rejects with `QUEUE_FULL`. `size`: characters
+   * of its request. With `signal`: aborted before it was sent it is taken back; afterwards only the waiting ends, for it
+   * may have happened.
    */
-  add: (write: StoredWrite, signal?: AbortSignal) => Promise<object>;
+  add: (write: StoredWrite, size: number, signal?: AbortSignal) => Promise<object>;
   /** The session is joined: sends all that is not answered, oldest first. */
   open: () => void;
   /** The connection is gone: what was on its way waits to be sent again. */
@@ -58,8 +59,6 @@ interface Entry extends StoredWrite {
   readonly size: number;
   /** The opening in which it was sent last and not answered; 0: none. */
   sentIn: number;
-  /** The opening in which it was sent first; 0: in one of an earlier page, or its answer said that it may have happened. */
-  firstIn: number;
   /** Tells its caller. */
   done: (error: ClientError | null, reply?: object) => void;
 }
@@ -85,25 +84,22 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
     const { event, request, updateId, sentAt } = entry;
     const now = Date.now();
     if (sentAt && now - sentAt > RESEND_WITHIN_MS) {
-      settle(entry, unknown(entry));
+      settle(entry, unanswered('OUTCOME_UNKNOWN', entry.updateId));
       // What waits behind it has its place.
       return flush();
     }
     const thisLife = (entry.sentIn = life);
     if (!sentAt) {
       entry.sentAt = now;
-      entry.firstIn = life;
       changed();
     }
     ask(event, { ...request, updateId }, (error, reply) => {
-      if (!entries.includes(entry)) return;
       if (!error) {
         attempts = 0;
         settle(entry, null, reply);
       } else {
-        if (error.outcome === 'unknown') entry.firstIn = 0;
         // This time it certainly did not happen; an earlier time it may have.
-        else if (entry.firstIn === thisLife) {
+        if (!sentAt && error.outcome !== 'unknown') {
           entry.sentAt = undefined;
           changed();
         }
@@ -116,7 +112,7 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
           retryInMs = Math.max(retryInMs, pauseMs(attempts, RESEND_MS, error.retryAfterMs));
         }
       }
-      if (thisLife === life && isOpen) proceed();
+      if (thisLife === life) proceed();
     });
   };
 
@@ -150,27 +146,26 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
 
   return {
     writes: entries,
-    add: (write, signal) =>
+    add: (write, size, signal) =>
       new Promise((resolve, reject) => {
-        const size = JSON.stringify(write.request).length;
-        if (signal?.aborted) return reject(aborted());
         if (entries.length >= WRITES_MAX || chars + size > WRITES_CHARS_MAX) {
-          return reject(new ClientError('QUEUE_FULL', 'outbox full', { retry: 'after-delay' }));
+          return reject(new ClientError('QUEUE_FULL', { retry: 'after-delay' }));
         }
         const done = (error: ClientError | null, reply?: object) => {
           signal?.removeEventListener('abort', abort);
           if (error) reject(error);
           else resolve(reply!);
         };
-        const entry: Entry = { ...write, size, sentIn: 0, firstIn: 0, done };
+        const entry: Entry = { ...write, size, sentIn: 0, done };
         entries.push(entry);
         chars += size;
         const abort = () => {
           // Sent ones stay in the order until they are answered; only their caller waits no more.
-          if (entry.sentAt) reject(unanswered('ABORTED', { updateId: entry.updateId }));
-          else settle(entry, aborted());
+          if (entry.sentAt) reject(unanswered('ABORTED', entry.updateId));
+          else settle(entry, new ClientError('ABORTED'));
         };
         signal?.addEventListener('abort', abort);
+        if (signal?.aborted) return abort();
         changed();
         flush();
       }),
@@ -184,11 +179,8 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
       close();
       for (const entry of entries.slice()) {
         const isDone = entry.updateId === commit?.updateId;
-        settle(entry, isDone ? null : entry.sentAt ? unknown(entry) : error, commit);
+        settle(entry, isDone ? null : entry.sentAt ? unanswered('OUTCOME_UNKNOWN', entry.updateId) : error, commit);
       }
     },
   };
 }
-
-const unknown = ({ updateId }: StoredWrite) => unanswered('OUTCOME_UNKNOWN', { updateId });
-const aborted = () => new ClientError('ABORTED', 'not sent');

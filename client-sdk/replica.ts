@@ -22,6 +22,8 @@ export const isMessageCommit = (commit: SeenCommit): commit is MessageCommit => 
 export interface Confirmed extends Cursor {
   readonly settingsRevision: number;
   readonly settings: JsonObject;
+  /** Another one is another session of the same id. */
+  readonly createdAt: string;
   readonly title?: string | undefined;
   readonly metadata?: JsonObject | undefined;
 }
@@ -50,66 +52,58 @@ export interface Replica {
   readonly pending: readonly PendingUpdate[];
 }
 
-/** What may happen to a replica. */
-export type ReplicaEvent =
-  | { type: 'updated'; update: PendingUpdate }
-  | { type: 'acknowledged'; updateId: string; at: Cursor & { duplicate?: boolean } }
-  | { type: 'refused'; updateId: string }
-  | { type: 'commit'; commit: SeenCommit }
-  | { type: 'snapshot'; session: Confirmed };
-
 /** Where every replica begins. */
 export const emptyReplica: Replica = { confirmed: null, pending: [] };
 
-/**
- * The state after an event; the same reference for a commit that was seen before.
- * Null where the state cannot follow: a commit is missing in between, or belongs to another epoch. A snapshot mends that.
- */
-export function reduce(replica: Replica, event: ReplicaEvent): Replica | null {
+/** An update was made. */
+export const updated = ({ confirmed, pending }: Replica, update: PendingUpdate): Replica => ({
+  confirmed,
+  pending: [...pending, update],
+});
+
+/** An update will not happen; the same reference where there is none. */
+export const refused = (replica: Replica, id: string): Replica => keeping(replica, ({ updateId }) => updateId !== id);
+
+/** An update was committed there. */
+export const acknowledged = (replica: Replica, id: string, answer: Cursor & { duplicate?: boolean }): Replica => {
   const { confirmed, pending } = replica;
-  switch (event.type) {
-    case 'updated':
-      return { confirmed, pending: [...pending, event.update] };
-    case 'refused':
-      return keeping(replica, ({ updateId }) => updateId !== event.updateId);
-    case 'acknowledged':
-      return keeping(
-        {
-          confirmed,
-          pending: pending.map((update) => (update.updateId === event.updateId ? { ...update, at: event.at } : update)),
-        },
-        // What is confirmed holds it, or it stays in the view until that does. A duplicate of another epoch was committed
-        // in an earlier one.
-        ({ updateId, at }) =>
-          !isIn(confirmed, at) &&
-          !(updateId === event.updateId && event.at.duplicate && event.at.epoch !== confirmed?.epoch),
-      );
-    case 'snapshot':
-      // Positions of two epochs do not compare: an update acknowledged in an earlier one is in the snapshot, or was lost,
-      // which the new epoch tells.
-      return keeping(
-        { confirmed: event.session, pending },
-        ({ at }) => !at || (at.epoch === event.session.epoch && !isIn(event.session, at)),
-      );
-    case 'commit': {
-      const { commit } = event;
-      if (isIn(confirmed, commit)) return replica;
-      const next = confirmed && following(confirmed, commit);
-      return (
-        next &&
-        keeping({ confirmed: next, pending }, ({ updateId, at }) => updateId !== commit.updateId && !isIn(next, at))
-      );
-    }
-  }
-}
+  return keeping(
+    { confirmed, pending: pending.map((update) => (update.updateId === id ? { ...update, at: answer } : update)) },
+    // What is confirmed holds it, or it stays in the view until that does. A duplicate of another epoch was committed in an
+    // earlier one.
+    ({ updateId, at }) =>
+      !isIn(confirmed, at) && !(updateId === id && answer.duplicate && answer.epoch !== confirmed?.epoch),
+  );
+};
+
+/**
+ * The server's state in place of what was confirmed. Positions of two epochs do not compare: an update acknowledged in an
+ * earlier one is in the snapshot, or was lost, which the new epoch tells.
+ */
+export const refreshed = ({ pending }: Replica, session: Confirmed): Replica =>
+  keeping({ confirmed: session, pending }, ({ at }) => !at || (at.epoch === session.epoch && !isIn(session, at)));
+
+/**
+ * The next commit; the same reference for one that was seen before. Null where it does not follow: a commit is missing in
+ * between, or it belongs to another epoch. A snapshot mends that.
+ */
+export const committed = (replica: Replica, commit: SeenCommit): Replica | null => {
+  const { confirmed, pending } = replica;
+  if (isIn(confirmed, commit)) return replica;
+  const next = confirmed && following(confirmed, commit);
+  return (
+    next && keeping({ confirmed: next, pending }, ({ updateId, at }) => updateId !== commit.updateId && !isIn(next, at))
+  );
+};
 
 const isIn = (confirmed: Cursor | null, at: Cursor | undefined): boolean =>
   at !== undefined && confirmed?.epoch === at.epoch && confirmed.revision >= at.revision;
 
-const keeping = (replica: Replica, keeps: (update: PendingUpdate) => boolean): Replica => ({
-  confirmed: replica.confirmed,
-  pending: replica.pending.filter(keeps),
-});
+/** The same reference where all are kept. */
+const keeping = (replica: Replica, keeps: (update: PendingUpdate) => boolean): Replica => {
+  const pending = replica.pending.filter(keeps);
+  return pending.length < replica.pending.length ? { confirmed: replica.confirmed, pending } : replica;
+};
 
 /** The settings that the user sees: what is confirmed with the own updates on top; undefined until something is known. */
 export function viewOf({ confirmed, pending }: Replica): JsonObject | undefined {

@@ -68,7 +68,7 @@ export async function fetchSettingsSchema(url = ''): Promise<object> {
 function refusalOf(issues: SettingsIssue[]): ClientError | undefined {
   if (issues.length === 0) return undefined;
   const message = issues.map((issue) => `${issue.path || '/'}: ${issue.message}`).join('; ');
-  return new ClientError('INVALID_SETTINGS', message, { details: { issues } });
+  return new ClientError('INVALID_SETTINGS', { message, details: { issues } });
 }
 
 function leavesOf(issues: SettingsIssue[]): SettingsIssue[] {

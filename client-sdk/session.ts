@@ -1,9 +1,10 @@
 // A session as one client has it: joined while somebody uses it, its replica fed from the room, its writes in the outbox.
 // Nothing is decided here that the replica (what is seen) or the outbox (what is sent) decides.
 import { pauseMs } from './backoff.js';
-import { ClientError } from './client-error.js';
-import { offline, type Connection, type ConnectionStatus } from './connection.js';
+import { ClientError, offline } from './client-error.js';
+import type { Connection, ConnectionStatus } from './connection.js';
 import { mergeBetween } from './json-change.js';
+import { jsonOf } from './json-copy.js';
 import { createListeners } from './listeners.js';
 import { createOutbox } from './outbox.js';
 import type { Json, JsonObject } from './protocol/json.js';
@@ -17,16 +18,21 @@ import type {
 } from './protocol/messages.js';
 import { randomId } from './random-id.js';
 import {
+  acknowledged,
   applied,
+  committed,
   emptyReplica,
   isMessageCommit,
-  reduce,
+  refreshed,
+  refused,
+  updated,
   viewOf,
   type Confirmed,
-  type ReplicaEvent,
+  type Replica,
   type SeenCommit,
   type SettingsRequest,
 } from './replica.js';
+import type { StoredWrite } from './outbox.js';
 import type {
   PresenceChange,
   Session,
@@ -90,6 +96,7 @@ export function createSession<S = JsonObject>(
   let rejoining: ReturnType<typeof setTimeout> | undefined;
   let attempts = 0;
   let wasJoined = false;
+  let save: ReturnType<SessionStorage['open']> | undefined;
 
   const ask = (event: ClientEvent, body: object | undefined, answered: Parameters<Connection['ask']>[2]) =>
     connection.ask(event, { ...body, sessionId: id }, answered);
@@ -102,14 +109,12 @@ export function createSession<S = JsonObject>(
     },
     settled(write, refusal, reply) {
       const { updateId } = write;
+      const at = reply as WriteReply;
       // What ended the session stays the reason.
       if (phase !== 'over') error = refusal;
-      if (refusal) step({ type: 'refused', updateId });
-      else {
-        // First, for a list shows what is acknowledged from then on.
-        events.tell('acknowledged', { write, reply: reply as WriteReply });
-        step({ type: 'acknowledged', updateId, at: reply as WriteReply });
-      }
+      // First, for a list shows what is acknowledged from then on.
+      if (!refusal) events.tell('acknowledged', { write, reply: at });
+      replica = refusal ? refused(replica, updateId) : acknowledged(replica, updateId, at);
     },
   });
 
@@ -121,8 +126,7 @@ export function createSession<S = JsonObject>(
   };
 
   /** Whether that changed anything; null where the replica cannot follow. */
-  const step = (event: ReplicaEvent): boolean | null => {
-    const next = reduce(replica, event);
+  const step = (next: Replica | null): boolean | null => {
     const isNew = next && next !== replica;
     if (isNew) {
       replica = next;
@@ -135,25 +139,25 @@ export function createSession<S = JsonObject>(
   const commit = (seen: SeenCommit) => {
     // Also one that was lost, whose end has no revision of its own.
     const isEnd = seen.event === 'session:deleted';
-    const isNew = isEnd || step({ type: 'commit', commit: seen });
+    const isNew = isEnd || step(committed(replica, seen));
     // Something is missing in between: the join with our cursor brings it.
-    if (isNew === null) join();
+    if (isNew === null) joinLater();
     if (!isNew) return;
     events.tell('commit', seen);
     if (isMessageCommit(seen)) events.tell('message', seen);
-    if (isEnd) end(new ClientError('SESSION_NOT_FOUND', 'deleted'), seen);
+    if (isEnd) end(new ClientError('SESSION_NOT_FOUND'), seen);
   };
 
   const resync = (session: Confirmed) => {
-    step({ type: 'snapshot', session });
+    step(refreshed(replica, session));
     events.tell('snapshot', session);
   };
 
   const present = ({ joined = [], updated = [], left = [] }: Partial<PresenceChange>) => {
-    const all = new Map(participants.map((participant) => [participant.participantId, participant]));
-    for (const participant of [...joined, ...updated]) all.set(participant.participantId, participant);
-    for (const participantId of left) all.delete(participantId);
-    participants = [...all.values()];
+    const all: Record<string, Participant> = {};
+    for (const participant of [...participants, ...joined, ...updated]) all[participant.participantId] = participant;
+    for (const participantId of left) delete all[participantId];
+    participants = Object.values(all);
   };
 
   // ---- Entering and leaving the room
@@ -187,24 +191,38 @@ export function createSession<S = JsonObject>(
     ask('session:join', entry, (failure, reply) => {
       if (phase !== 'joining') return;
       if (!failure) joined(reply as JoinReply, shown);
-      else if (!failure.isTemporary) end(failure);
-      else {
-        rejoining = setTimeout(join, pauseMs(attempts++, RETRY_MS, failure.retryAfterMs));
-      }
+      else if (failure.isTemporary) joinLater(failure.retryAfterMs);
+      // Perhaps it is only what would be shown.
+      else if (shown !== undefined) {
+        unshow(failure, shown);
+        join();
+      } else end(failure);
     });
   };
 
+  const joinLater = (afterMs?: number) => {
+    pause();
+    rejoining = setTimeout(join, pauseMs(attempts++, RETRY_MS, afterMs));
+  };
+
   const joined = (reply: JoinReply, shown: Json | undefined) => {
-    attempts = 0;
     wasJoined = true;
     participants = [];
     present({ joined: reply.participants });
     // Only now, for who waits for it is given what is known then.
     phase = 'joined';
-    if (reply.session) resync(reply.session);
-    for (const seen of reply.commits ?? []) commit(seen);
-    // It may have been deleted, or left by one who heard of that.
-    if (phase !== 'joined') return;
+    if (reply.session) {
+      // What was written to a session that was deleted meanwhile is not for the one that has its id now.
+      if (replica.confirmed && replica.confirmed.createdAt !== reply.session.createdAt)
+        outbox.fail(new ClientError('SESSION_NOT_FOUND'));
+      resync(reply.session);
+    }
+    for (const seen of reply.commits ?? []) {
+      commit(seen);
+      // It may have been deleted, or left by one who heard of that; or the next one does not follow.
+      if (phase !== 'joined') return;
+    }
+    attempts = 0;
     if (presence !== shown) show();
     outbox.open();
     touch();
@@ -217,9 +235,10 @@ export function createSession<S = JsonObject>(
     error = reason;
     participants = [];
     ended();
+    // What a client leaves unanswered the next one sends. Or it is gone, or not for this user: that one begins anew.
+    if (reason.code !== 'CLOSED') save?.([], null);
+    save = undefined;
     outbox.fail(reason, commit);
-    // It is gone, or not for this user: a later page begins anew.
-    if (reason.code !== 'CLOSED') storage?.save(id, [], null);
     touch();
   };
 
@@ -230,8 +249,7 @@ export function createSession<S = JsonObject>(
   };
 
   const release = () => {
-    uses -= 1;
-    if (!uses) linger();
+    if (uses && !--uses) linger();
   };
   const linger = () => {
     lingering = setTimeout(() => {
@@ -239,7 +257,7 @@ export function createSession<S = JsonObject>(
       if (outbox.writes.length) return linger();
       // Also behind a join that was not answered: the server carries it out all the same.
       if (phase.startsWith('join')) ask('session:leave', {}, () => undefined);
-      end(new ClientError('CLOSED', 'left'));
+      end(new ClientError('CLOSED'));
     }, LINGER_MS);
   };
 
@@ -249,63 +267,70 @@ export function createSession<S = JsonObject>(
     listener: (body: (SessionEvents & { change: void })[E]) => void,
   ) => {
     const stop = events.add(event, listener);
-    let leave = release;
     retain();
     start();
     return () => {
-      stop();
-      leave();
-      leave = () => undefined;
+      if (stop()) release();
     };
   };
 
   // ---- What is kept over a reload
 
   const load = () => {
-    const stored = storage?.load(id);
-    if (stored?.confirmed) step({ type: 'snapshot', session: stored.confirmed });
-    for (const entry of stored?.writes ?? []) {
-      if (entry.event.startsWith('settings')) step({ type: 'updated', update: entry });
-      outbox.add(entry).catch(() => undefined);
-    }
+    save = storage?.open(id, {
+      confirmed: (session) => step(refreshed(replica, session)),
+      unsent: (entry) => void write(entry.event, entry.request, entry),
+    });
   };
 
-  // What a client leaves unanswered the next one sends.
-  const store = () => phase !== 'over' && storage?.save(id, outbox.writes, replica.confirmed);
+  const store = () => save?.(outbox.writes, replica.confirmed);
 
   // ---- What is asked for
 
+  /** What the caller does with its objects afterwards is no part of the write. */
   const write = <T>(
     event: ClientEvent,
-    request: object,
-    { updateId = randomId(), signal }: WriteOptions = {},
-    result = (reply: object) => reply as T,
-    refusal?: ClientError,
+    given: object,
+    { updateId = randomId(), sentAt, signal }: WriteOptions & Partial<StoredWrite> = {},
+    result = (reply: object, _request: object) => reply as T,
   ): Promise<T> => {
     start();
-    const reason = phase === 'over' ? error : refusal;
-    const answer = (reason ? Promise.reject(reason) : outbox.add({ updateId, event, request }, signal)).then(result);
-    // Also where the outbox never had it. And what nobody handles is no error of the process.
-    answer.catch((failure: ClientError) => failure.outcome === 'unknown' || step({ type: 'refused', updateId }));
-    return answer;
+    const answer = async () => {
+      if (phase === 'over') throw error!;
+      const [request, size] = jsonOf(given);
+      if (event.startsWith('settings')) {
+        const view = viewOf(replica);
+        const refusal = view && !(request as SettingsRequest).toRevision && options.validate?.(applied(view, request));
+        if (refusal) throw refusal;
+        step(updated(replica, { updateId, request }));
+      }
+      try {
+        return result(await outbox.add({ updateId, event, request, sentAt }, size, signal), request);
+      } catch (failure) {
+        // Also where the outbox never had it.
+        if ((failure as ClientError).outcome !== 'unknown') step(refused(replica, updateId));
+        throw failure;
+      }
+    };
+    return quiet(answer());
   };
 
   const change = (
     request: SettingsRequest,
     { ifRevision, ...rest }: UpdateOptions = {},
     event: ClientEvent = 'settings:update',
-  ): Promise<UpdateResult> => {
-    start();
-    const { updateId = randomId() } = rest;
-    const view = viewOf(replica);
-    const refusal = (view && !request.toRevision && options.validate?.(applied(view, request))) || undefined;
-    step({ type: 'updated', update: { updateId, request } });
-    return write(event, { ...request, ifRevision }, { ...rest, updateId }, undefined, refusal);
+  ) => write<UpdateResult>(event, { ...request, ifRevision }, rest);
+
+  const changeBy = async (how: (settings: S) => S, rest?: UpdateOptions) => {
+    if (!viewOf(replica)) await handle.ready();
+    const before = viewOf(replica)!;
+    const [after] = jsonOf(how(jsonOf(before)[0] as S) as JsonObject);
+    return change({ merge: mergeBetween(before, after) }, rest);
   };
 
-  const request = <T>(event: ClientEvent, body?: object) =>
+  const request = <T>(event: ClientEvent, body: object = {}) =>
     new Promise<T>((resolve, reject) =>
-      ask(event, body, (failure, reply) => (failure ? reject(failure) : resolve(reply as T))),
+      ask(event, jsonOf(body)[0], (failure, reply) => (failure ? reject(failure) : resolve(reply as T))),
     );
 
   /** Again where the line was lost before the answer came: a read changes nothing. */
@@ -318,17 +343,24 @@ export function createSession<S = JsonObject>(
         return read<T>(event, page);
       });
 
+  /** The server refuses the own state: it is not offered again. */
+  const unshow = (refusal: ClientError, state: Json | undefined) => {
+    if (presence === state) presence = undefined;
+    error = refusal;
+    touch();
+  };
+
   /** Shows the own state: one at a time; what was set meanwhile follows. */
   const show = () => {
-    if (phase !== 'joined' || isShowing) return;
+    if (phase !== 'joined' || isShowing || presence === undefined) return;
     isShowing = true;
     const state = presence;
     ask('presence:update', { state }, (failure) => {
-      const { isTemporary, retryAfterMs = SHOW_EVERY_MS }: Partial<ClientError> = failure ?? {};
+      if (failure && !failure.isTemporary) unshow(failure, state);
       setTimeout(() => {
         isShowing = false;
-        if (isTemporary || presence !== state) show();
-      }, retryAfterMs);
+        if (failure?.isTemporary || presence !== state) show();
+      }, failure?.retryAfterMs ?? SHOW_EVERY_MS);
     });
   };
 
@@ -352,14 +384,14 @@ export function createSession<S = JsonObject>(
         title,
         metadata,
         participants,
-        error: error ?? connection.error,
+        error: phase === 'over' ? error : (connection.error ?? error),
       });
     },
     ready: () =>
       new Promise((resolve, reject) => {
         const stop = listen('change', look);
         function look() {
-          const refusal = phase === 'over' ? error : connection.error;
+          const refusal = phase === 'over' ? error : connection.status === 'disconnected' && connection.error;
           if (refusal) reject(refusal);
           else if (phase === 'joined') resolve(handle.getSnapshot());
           else return;
@@ -367,13 +399,8 @@ export function createSession<S = JsonObject>(
         }
         look();
       }),
-    update(how, settings) {
-      if (typeof how !== 'function') return change({ merge: how as JsonObject }, settings);
-      const before = viewOf(replica);
-      if (!before) return quiet(handle.ready().then(() => handle.update(how, settings)));
-      const after = how(before as S) as JsonObject;
-      return change({ merge: mergeBetween(before, after) }, settings);
-    },
+    update: (how, rest) =>
+      typeof how === 'function' ? quiet(changeBy(how, rest)) : change({ merge: how as JsonObject }, rest),
     replace: (settings, rest) => change({ replace: settings as JsonObject }, rest),
     patch: (patch, rest) => change({ patch }, rest),
     restore: (toRevision, rest) => change({ toRevision }, rest, 'settings:restore'),
@@ -386,7 +413,7 @@ export function createSession<S = JsonObject>(
     clear: (rest) => write('session:clear', {}, rest, (reply) => (reply as ClearReply).removed),
     delete: (rest) => write('session:delete', {}, rest),
     setPresence(state) {
-      presence = state;
+      [presence] = jsonOf(state);
       start();
       show();
     },
@@ -430,4 +457,6 @@ const quiet = <T>(promise: Promise<T>): Promise<T> => {
   return promise;
 };
 
-const messageOf = (reply: object) => (reply as MessageReply).message!;
+/** As it was sent, where it was removed before the answer came. */
+const messageOf = (reply: object, request: object) =>
+  ((reply as MessageReply).message ?? (request as MessageReply).message)!;

@@ -41,7 +41,8 @@ export interface SessionSnapshot<S = JsonObject> {
   readonly title: string | undefined;
   readonly metadata: JsonObject | undefined;
   readonly participants: readonly Participant[];
-  /** Why the session is not live, or the newest of the own writes that was refused since one was taken. */
+  /** Why the session is not live (`isTemporary` where that is tried again), or the newest of the own writes that was
+   * refused since one was taken. */
   readonly error: ClientError | null;
 }
 
@@ -120,10 +121,19 @@ export type SettingsChange<S> = PartialSettings<S> | ((settings: S) => S);
 
 /** Keeps what was not answered, and what was confirmed last, over a reload of the page. Never throws. */
 export interface SessionStorage {
-  /** What `save` was given last for this session, by this page or the one before it. */
-  load(sessionId: string): { writes: StoredWrite[]; confirmed: Confirmed | null };
-  /** After each change; what it is given changes later. */
-  save(sessionId: string, writes: readonly StoredWrite[], confirmed: Confirmed | null): void;
+  /**
+   * A session is used from now on: tells what was kept of it, at once or later, and returns what is called after each change
+   * with all that is to be kept. What that is given changes later.
+   */
+  open(
+    sessionId: string,
+    kept: {
+      /** The newest document: at once, before the first write, or never. */
+      confirmed: (session: Confirmed) => void;
+      /** The writes in their order: those of an earlier page, and of pages that are gone. */
+      unsent: (write: StoredWrite) => void;
+    },
+  ): (writes: readonly StoredWrite[], confirmed: Confirmed | null) => void;
 }
 
 /** A shared handle of one session. Nothing is sent before it is used: `subscribe`, `on`, `ready` or a call. */
@@ -140,9 +150,10 @@ export interface Session<S = JsonObject> {
   /** Resolves once the session is joined and its settings are known. Rejects where that cannot be. */
   ready(): Promise<SessionSnapshot<S>>;
   /**
-   * Changes the settings: at once in the snapshot, and for everybody once the server took it. A function is given what
-   * the user sees now; the difference to its result is sent (what is null there is removed, as by a merge patch). Rejects with the server's reason, and the change is taken
-   * back; offline it waits. A rejection that nobody handles is no error of the process: it is in the snapshot, too.
+   * Changes the settings: at once in the snapshot, and for everybody once the server took it. A function is given a copy of
+   * what the user sees now, which it may change; the difference to its result is sent (what is null there is removed, as by
+   * a merge patch). What is handed over is copied, here and in every write; what is no JSON is refused. Rejects with the
+   * server's reason, and the change is taken back; offline it waits. A rejection that nobody handles is no error of the process: it is in the snapshot, too.
    */
   update(change: SettingsChange<S>, options?: UpdateOptions): Promise<UpdateResult>;
   /** Puts these settings in place of all. */
@@ -161,7 +172,7 @@ export interface Session<S = JsonObject> {
     change: { title?: string | null; metadata?: JsonObject | null },
     options?: WriteOptions,
   ): Promise<DescribeReply>;
-  /** Adds a message; a live list shows it at once. */
+  /** Adds a message; a live list shows it at once. Resolves with it as it was sent where it was removed before the answer. */
   addMessage(message: NewMessage, options?: WriteOptions): Promise<Message>;
   /** Changes a message. */
   updateMessage(messageId: string, change: MessageChange, options?: WriteOptions): Promise<Message>;
@@ -171,11 +182,12 @@ export interface Session<S = JsonObject> {
   clear(options?: WriteOptions): Promise<number>;
   /** Removes the session itself, for everybody. */
   delete(options?: WriteOptions): Promise<void>;
-  /** Shows a state to the others: at most 4 KiB of JSON. The newest wins; it is shown again after each reconnection. */
+  /** Shows a state to the others: at most 4 KiB of JSON. The newest wins; it is shown again after each reconnection. One that
+   * the server refuses is the snapshot's `error`. Throws where it is no JSON. */
   setPresence(state: Json): void;
   /** Sends an ephemeral message to the others in the room: at most 16 KiB of JSON. Rejects with `OFFLINE` where the session
    * is not joined now, for it is never kept. */
   signal(type: string, data: Json): Promise<void>;
-  /** Gives the handle back. When nobody uses it any more the room is left, after a moment. */
+  /** Gives the handle back, once for each `client.session()`. When nobody uses it any more the room is left, after a moment. */
   leave(): void;
 }

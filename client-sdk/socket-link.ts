@@ -1,6 +1,6 @@
 // The line to the server over a socket of this client's own. It opens when told, and never again by itself.
 import { Manager, type Socket } from 'socket.io-client';
-import { ClientError, clientErrorOf } from './client-error.js';
+import { ClientError, clientErrorOf, offline } from './client-error.js';
 import type { WireError } from './protocol/errors.js';
 
 /** A line to the server: open or not. Two kinds exist: a socket of one's own, and another tab's that is shared. */
@@ -21,7 +21,7 @@ export type Reply = { ok: true } | { ok: false; error: WireError };
 export interface LinkEvents {
   /** Requests can be sent from now on. */
   opened: () => void;
-  /** It is not open any more, or could not be opened: with the server's refusal where there was one. */
+  /** It is not open any more, or could not be opened: with the reason of that. */
   closed: (refusal: ClientError | null) => void;
   /** The server sent this, in the order in which it did. */
   received: (event: string, body: object) => void;
@@ -55,14 +55,16 @@ export const socketLink = (
     socket.sendBuffer = [];
     socket.disconnect();
   };
-  const end = (reason?: unknown) => {
+  const end = (reason: ClientError | null) => {
     if (!life) return;
     close();
-    closed(reason instanceof ClientError ? reason : null);
+    closed(reason);
   };
+  const failed = (error: Error & { data?: WireError }) =>
+    end(error instanceof ClientError ? error : error.data ? clientErrorOf(error.data) : offline(error.message));
   socket.on('connect', opened);
-  socket.on('disconnect', end);
-  socket.on('connect_error', (error: Error & { data?: WireError }) => end(error.data && clientErrorOf(error.data)));
+  socket.on('disconnect', () => end(null));
+  socket.on('connect_error', failed);
   socket.onAny(received);
   return {
     open() {
@@ -74,7 +76,7 @@ export const socketLink = (
           socket.auth = value;
           socket.connect();
         },
-        (error) => mine === life && end(error),
+        (error: Error) => mine === life && failed(error),
       );
     },
     close,

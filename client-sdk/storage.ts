@@ -43,8 +43,8 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
   };
   globalThis.addEventListener?.('pagehide', writeDocuments);
 
-  return {
-    load(sessionId) {
+  const pages = {
+    load(sessionId: string) {
       const writes: { at: string; write: StoredWrite }[] = [];
       for (const name of namesIn(storage)) {
         if (!name.startsWith(nameOfWrite(sessionId, ''))) continue;
@@ -59,7 +59,7 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
       };
     },
 
-    save(sessionId, writes, confirmed) {
+    save(sessionId: string, writes: readonly StoredWrite[], confirmed: Confirmed | null) {
       const known = stored.get(sessionId) ?? new Map<string, StoredWrite['sentAt']>();
       const now = new Map(writes.map(({ updateId, sentAt }) => [updateId, sentAt]));
       for (const id of known.keys()) if (!now.has(id)) remove(storage, nameOfWrite(sessionId, id));
@@ -72,6 +72,14 @@ export function localStorageOutbox(options: LocalStorageOptions = {}): SessionSt
       stored.set(sessionId, now);
       documents.set(sessionId, confirmed);
       writing ??= setTimeout(writeDocuments, DOCUMENT_EVERY_MS);
+    },
+  };
+  return {
+    open(sessionId, kept) {
+      const { writes, confirmed } = pages.load(sessionId);
+      if (confirmed) kept.confirmed(confirmed);
+      writes.forEach(kept.unsent);
+      return (all, document) => pages.save(sessionId, all, document);
     },
   };
 }

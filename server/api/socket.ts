@@ -27,6 +27,7 @@ import { RateLimit } from './rate-limit.js';
 import { invalidRequest, type ToWireError } from './reply.js';
 import { SlowReaders } from './slow-readers.js';
 import { roomOf, SocketSessions } from './socket-sessions.js';
+import { watchExpiry } from './token-expiry.js';
 
 /** Socket.IO's default, which clients expect. */
 const SOCKET_PATH = '/socket.io/';
@@ -180,25 +181,21 @@ export class SocketApi implements Sink {
     };
     this.connections.set(socket, connection);
     metrics.sockets.set(this.connections.size);
-    const expiry = this.disconnectAtExpiry(socket, connection);
+    const unwatch = watchExpiry(
+      caller.principal.expiresAt,
+      () => socket.emit('auth:expiring', {}),
+      () => (this.guard.isAlone(socket.conn) ? socket.disconnect(true) : endSocket(socket)),
+    );
     // A client may name an event `error`: without a listener that would be thrown.
     socket.on('error', (error) => logger.debug({ err: error as unknown }, 'socket'));
     socket.onAny((event: string, ...args: unknown[]) => this.receive(connection, event, args));
     socket.on('disconnect', () => {
-      clearTimeout(expiry);
+      unwatch();
       this.guard.left(socket.conn, socket.nsp.name);
       this.connections.delete(socket);
       metrics.sockets.set(this.connections.size);
       connection.sessions.leaveAll();
     });
-  }
-
-  private disconnectAtExpiry(socket: Socket, { caller }: Connection): NodeJS.Timeout | undefined {
-    const { expiresAt } = caller.principal;
-    if (expiresAt === Infinity) return undefined;
-    // Timers hold at most 2^31 ms; a token that lives longer than that outlives the connection's patience anyway.
-    const end = () => (this.guard.isAlone(socket.conn) ? socket.disconnect(true) : endSocket(socket));
-    return setTimeout(end, Math.min(expiresAt - Date.now(), 2 ** 31 - 1)).unref();
   }
 
   private receive(connection: Connection, event: string, args: unknown[]): void {

@@ -7,6 +7,7 @@ import { runAttune, startAttune, type Attune } from '../support/attune.js';
 import { closeStreams, expectProblem, openEvents, request, type Answer } from '../support/http.js';
 import { expectAuthor, expectSession, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, connectRefused, type TestSocket } from '../support/socket.js';
+import { until } from '../support/until.js';
 
 const SECRET = `a secret of tests ${randomBytes(24).toString('hex')}`;
 const ISSUER = 'https://issuer.example';
@@ -142,6 +143,17 @@ describe('tokens and roles', () => {
       expect(byHttp.status).to.equal(200);
       const { session: now } = await socket.ok('session:get', { sessionId });
       expectAuthor(now.updatedBy, { userId: 'ada', name: 'Ada', kind: 'service' });
+    });
+
+    it('[A17] warns an open socket before it ends, and closes it then', async () => {
+      // 5 s more are allowed for clocks that differ; one that has ended there lives for the rest of them.
+      const socket = await as('u', grants, { exp: nowS() - 1 });
+      await socket.next('auth:expiring');
+      expect(socket.raw.connected).to.equal(true);
+      await until(() => !socket.raw.connected, { deadlineMs: 10_000, what: 'the socket to be closed' });
+      const lasting = await as('u', grants);
+      await lasting.ok('session:open', {});
+      expect(lasting.bodies('auth:expiring')).to.deep.equal([]);
     });
 
     it('[A4] is needed neither by probes nor in vain: the log never holds one', async () => {

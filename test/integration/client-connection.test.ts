@@ -250,8 +250,8 @@ describe("the client's connection", () => {
       const client = clientOf(server.url, {
         getToken: () => {
           asked += 1;
-          // The first one is to be replaced about 10 s from now, though it would hold for longer.
-          return tokenFor('owner', asked === 1 ? 35 : 3600);
+          // The first one is to be replaced after half of its life.
+          return tokenFor('owner', asked === 1 ? 4 : 3600);
         },
       });
       const session = client.session<Settings>(freshSession(), { create: true });

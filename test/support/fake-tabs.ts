@@ -208,7 +208,7 @@ export class FakeBrowser {
         const { fate } = this;
         void user.auth().then((auth) => {
           line = { user, auth, leader, isOpen: fate === 'open', asked: [] };
-          if (fate === 'refuse') user.closed(new ClientError('RATE_LIMITED', 'slowly', { retryAfterMs: 7 }));
+          if (fate === 'refuse') user.closed(new ClientError('RATE_LIMITED', { retryAfterMs: 7 }));
           if (fate !== 'open') return;
           own.push(line);
           this.lines.push(line);

@@ -8,14 +8,13 @@ import {
   applied,
   emptyReplica,
   isMessageCommit,
-  reduce,
   viewOf,
   type Confirmed,
   type Replica,
-  type ReplicaEvent,
   type SeenCommit,
   type SettingsRequest,
 } from '../../client-sdk/replica.js';
+import { reduce, type ReplicaEvent } from '../support/replica-events.js';
 import { createSettingsModel, type SettingsModel } from '../support/settings-model.js';
 
 const by: Author = { userId: 'u1', clientId: 'tab-a', kind: 'tab' };
@@ -24,6 +23,7 @@ const session = (revision: number, settings: JsonObject, epoch = 'E1'): Confirme
   revision,
   settingsRevision: revision,
   settings,
+  createdAt: '2026-11-22T09:00:00.000Z',
 });
 const base = (revision: number, updateId: string, epoch = 'E1') => ({
   sessionId: 's',

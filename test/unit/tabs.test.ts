@@ -134,7 +134,7 @@ describe('tabs', () => {
     b.link.open();
     await says(b, 'closed RATE_LIMITED 7');
     browser.fate = 'open';
-    const c = browser.tab('c', () => Promise.reject(new ClientError('FORBIDDEN', 'no token')));
+    const c = browser.tab('c', () => Promise.reject(new ClientError('FORBIDDEN')));
     c.link.open();
     await says(c, 'closed FORBIDDEN undefined');
     await opened(b);

@@ -43,7 +43,7 @@ export interface Keys {
   /** The index of sessions of one partition, 0 .. PARTITIONS-1. */
   index(partition: number): string;
   partitionOf(id: string): number;
-  /** String with a TTL: that node lives. */
+  /** String with a TTL: that node lives. Those of all nodes share one slot, so that they are kept and lost together. */
   node(nodeId: string): string;
   /** String: the number of partitions the data was written with. */
   readonly partitions: string;
@@ -57,7 +57,7 @@ export function createKeys(prefix: string): Keys {
     partitionOf,
     index,
     partitions: `${prefix}:partitions`,
-    node: (nodeId) => `${prefix}:node:${nodeId}`,
+    node: (nodeId) => `${prefix}:{nodes}:${nodeId}`,
     session(id) {
       const partition = partitionOf(id);
       const own = `${base(partition)}:${id}:`;

@@ -75,10 +75,9 @@ export class PresenceStore {
 
   /** Those of the nodes that do not live. */
   async missing(nodeIds: readonly string[]): Promise<string[]> {
-    const found = await send(this.client, (client) =>
-      Promise.all(nodeIds.map((id) => client.exists(this.keys.node(id)))),
-    );
-    return nodeIds.filter((_, i) => found[i] === 0);
+    if (nodeIds.length === 0) return [];
+    const found = await send(this.client, (client) => client.mget(nodeIds.map((id) => this.keys.node(id))));
+    return nodeIds.filter((_, i) => found[i] === null);
   }
 
   /** The node has left. */

@@ -1,5 +1,8 @@
 // Which nodes live: this one says so again and again, and looks which of those it knows of do. It decides nothing about
 // their participants.
+//
+// A node whose key is missing is gone where this node has been steady: Redis answered its looks, and kept its key, for
+// longer than a key lives. Else Redis may have been away, and the others need a moment to say that they live.
 import type { Logger } from 'pino';
 import type { PresenceStore } from '../redis/presence-store.js';
 
@@ -7,7 +10,9 @@ import type { PresenceStore } from '../redis/presence-store.js';
 const NODE_TTL_MS = 5000;
 /** How often it says so, and looks for the others, milliseconds. */
 const LOOK_EVERY_MS = 1000;
-/** As before, while Redis does not answer: whoever is back first must not take the others for gone. */
+/** A look is good for so long, milliseconds: with LOOK_EVERY_MS less than a key lives, so that no outage since can have ended one. */
+const LOOK_GOOD_MS = 2500;
+/** How often it tries, milliseconds, while Redis does not answer: whoever is back first must not take the others for gone. */
 const RETRY_MS = 250;
 
 export interface NodeLivesOptions {
@@ -17,7 +22,7 @@ export interface NodeLivesOptions {
   others: () => Iterable<string>;
   /** This node had been taken for gone, or Redis has lost what it knew. */
   onLapsed: () => void;
-  /** These nodes were missing at two looks. */
+  /** These nodes are gone. */
   onGone: (nodeIds: string[]) => void;
   /** After each look. */
   onLook: () => void;
@@ -27,7 +32,12 @@ export interface NodeLivesOptions {
 export class NodeLives {
   private readonly options: NodeLivesOptions;
   private timer: NodeJS.Timeout | undefined;
+  /** As of the last look. */
   private missing = new Set<string>();
+  private living = new Set<string>();
+  /** Monotonic milliseconds: Redis has answered, and kept this node's key, since; and the last look. */
+  private steadySince = Infinity;
+  private lookedAt = -Infinity;
   private stopped = false;
 
   constructor(options: NodeLivesOptions) {
@@ -46,12 +56,22 @@ export class NodeLives {
     await this.options.store.forget(this.options.nodeId).catch(() => undefined);
   }
 
+  /** Those of the nodes that are certainly gone. Asks Redis only of nodes that the last look did not find. Never rejects. */
+  async goneOf(nodeIds: Iterable<string>): Promise<Set<string>> {
+    const unknown = [...nodeIds].filter((id) => id !== this.options.nodeId && !this.living.has(id));
+    if (unknown.length === 0 || !this.isSteady()) return new Set();
+    const missing = new Set(await this.options.store.missing(unknown).catch(() => []));
+    for (const id of unknown) if (!missing.has(id)) this.living.add(id);
+    return missing;
+  }
+
   private async look(): Promise<void> {
     let pause = LOOK_EVERY_MS;
     try {
       await this.lookOnce();
     } catch (error) {
       pause = RETRY_MS;
+      this.steadySince = Infinity;
       this.options.logger.debug({ err: error }, 'which nodes live is not known');
     }
     if (!this.stopped) this.timer = setTimeout(() => void this.look(), pause).unref();
@@ -59,12 +79,21 @@ export class NodeLives {
 
   private async lookOnce(): Promise<void> {
     const { store, nodeId, others, onLapsed, onGone, onLook } = this.options;
-    if (!(await store.keepAlive(nodeId, NODE_TTL_MS))) onLapsed();
-    const missing = await store.missing([...others()]);
-    // Twice, for after an outage of Redis the others need a moment to say that they live.
-    const gone = missing.filter((id) => this.missing.has(id));
-    this.missing = new Set(missing);
+    const wasAlive = await store.keepAlive(nodeId, NODE_TTL_MS);
+    this.lookedAt = performance.now();
+    this.steadySince = wasAlive ? Math.min(this.steadySince, this.lookedAt) : this.lookedAt;
+    if (!wasAlive) onLapsed();
+    const looked = [...others()];
+    const missing = new Set(await store.missing(looked));
+    const gone = looked.filter((id) => missing.has(id) && (this.isSteady() || this.missing.has(id)));
+    this.missing = missing;
+    this.living = new Set(looked.filter((id) => !missing.has(id)));
     if (gone.length > 0) onGone(gone);
     onLook();
+  }
+
+  private isSteady(): boolean {
+    const now = performance.now();
+    return now - this.steadySince > NODE_TTL_MS && now - this.lookedAt < LOOK_GOOD_MS;
   }
 }

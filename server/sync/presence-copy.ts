@@ -56,8 +56,8 @@ export class PresenceCopy {
     for (const { node } of this.shown.values()) nodes.add(node);
   }
 
-  /** Ids of the participants whose sockets are of a node. */
-  of(node: string): string[] {
-    return [...this.shown].filter(([, one]) => one.node === node).map(([id]) => id);
+  /** The participants whose sockets are of a node. */
+  of(node: string): Shown[] {
+    return [...this.shown.values()].filter((one) => one.node === node);
   }
 }

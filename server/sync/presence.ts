@@ -7,7 +7,7 @@ import type { Json } from '../../client-sdk/protocol/json.js';
 import { PARTICIPANTS_MAX } from '../../client-sdk/protocol/limits.js';
 import type { Author, Participant } from '../../client-sdk/protocol/messages.js';
 import type { Metrics } from '../metrics.js';
-import type { PresenceChange, PresenceStore, WholePresence } from '../redis/presence-store.js';
+import type { PresenceChange, PresenceStore, Shown, WholePresence } from '../redis/presence-store.js';
 import { NodeLives } from './node-lives.js';
 import { OwnParticipants } from './own-participants.js';
 import { PresenceCopy, UNREAD, type Difference } from './presence-copy.js';
@@ -174,8 +174,7 @@ export class Presence {
 
   /** Reads the whole; who asks while a read is under way is given that one. */
   private read(watched: Watched): Promise<void> {
-    watched.reading ??= this.options.store
-      .read(watched.sessionId)
+    watched.reading ??= this.readLiving(watched.sessionId)
       .then(
         (whole) => this.replace(watched, whole),
         (error: unknown) => {
@@ -192,10 +191,22 @@ export class Presence {
     return watched.reading;
   }
 
+  /** All who are shown but those of nodes that are gone, which nobody else may have taken out yet. */
+  private async readLiving(sessionId: string): Promise<WholePresence> {
+    const { version, shown } = await this.options.store.read(sessionId);
+    const gone = await this.lives.goneOf(new Set(shown.map(({ node }) => node)));
+    if (gone.size === 0) return { version, shown };
+    this.takeOut(
+      sessionId,
+      shown.filter(({ node }) => gone.has(node)),
+    );
+    return { version, shown: shown.filter(({ node }) => !gone.has(node)) };
+  }
+
   private replace(watched: Watched, whole: WholePresence): void {
     if (!watched.isOpen) return;
     this.tell(watched, watched.copy.replace(whole));
-    watched.own.compare(watched.copy.of(this.options.nodeId));
+    watched.own.compare(watched.copy.of(this.options.nodeId).map(({ participant }) => participant.participantId));
   }
 
   private apply(watched: Watched, change: PresenceChange): void {
@@ -232,14 +243,20 @@ export class Presence {
   /** Takes the participants of nodes that are gone out of every session that is open here; whoever comes later does too. */
   private removeGone(nodes: readonly string[]): void {
     for (const { sessionId, copy } of this.watched.values()) {
-      const ghosts = nodes.flatMap((node) =>
-        copy.of(node).map((participantId) => ({ node, participantId, participant: null })),
-      );
-      if (ghosts.length === 0) continue;
-      this.options.store
-        .change(sessionId, ghosts)
-        .catch((error: unknown) => this.options.logger.debug({ err: error }, 'a gone node is still shown'));
+      const ghosts = nodes.flatMap((node) => copy.of(node));
+      if (ghosts.length > 0) this.takeOut(sessionId, ghosts);
     }
+  }
+
+  private takeOut(sessionId: string, ghosts: readonly Shown[]): void {
+    const changes = ghosts.map(({ node, participant: { participantId } }) => ({
+      node,
+      participantId,
+      participant: null,
+    }));
+    this.options.store
+      .change(sessionId, changes)
+      .catch((error: unknown) => this.options.logger.debug({ err: error }, 'a gone node is still shown'));
   }
 
   private count(more: number): void {

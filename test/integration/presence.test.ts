@@ -14,6 +14,8 @@ const range = (from: number, to: number): number[] => Array.from({ length: to - 
 const KIB = 1024;
 /** A state of exactly so many bytes of JSON. */
 const stateOf = (bytes: number) => ({ s: 'x'.repeat(bytes - '{"s":""}'.length) });
+/** A node that says nothing for so long is gone, milliseconds. */
+const NODE_TTL_MS = 5000;
 /** The promise about killed nodes, milliseconds. */
 const GHOSTS_MS = 10_000;
 
@@ -327,6 +329,35 @@ describe('presence', () => {
     });
   });
 
+  describe('a long outage', () => {
+    it('[PR35] when Redis comes back after a long time, whoever opens a session is shown all who are in it', async function () {
+      this.timeout(30_000);
+      const sessionId = await made();
+      const there = await present(far, 'there', sessionId);
+      await until(async () => (await direct.hlen(keysOf(sessionId).presence)) === 3, {
+        what: 'the participant in Redis',
+      });
+      await redis.kill();
+      const killedAt = performance.now();
+      await until(() => performance.now() > killedAt + NODE_TTL_MS, { deadlineMs: 2 * NODE_TTL_MS });
+      // Its node is the last to come back: until then it has given no sign of life.
+      const held = proxy.hold('attune-presence', 'toRedis');
+      await redis.restart();
+      expect(await direct.keys('*{nodes}*'), 'signs of life').to.have.length.at.most(1);
+      const opener = await connect(near.url, { clientId: 'opener' });
+      const ack = await until(
+        async () => {
+          const answer = await opener.call('session:join', { sessionId });
+          return answer.ok ? answer : false;
+        },
+        { deadlineMs: GHOSTS_MS, what: 'the join' },
+      );
+      held.release();
+      expect(ack.participants.map((one: Wire) => one.clientId)).to.have.members(['there', 'opener']);
+      await there.sees({ there: {}, opener: {} });
+    });
+  });
+
   describe('nodes', () => {
     let third: Attune;
     beforeEach(async () => {
@@ -345,6 +376,29 @@ describe('presence', () => {
       const later = await present(far, 'l', lonely);
       await later.sees({ l: {} }, { deadlineMs: GHOSTS_MS });
       await watcher.sees({ w: {} }, { deadlineMs: GHOSTS_MS - (performance.now() - killedAt) });
+    });
+
+    it('[PR34] who opens a session is shown nobody of a node that is gone, though nobody was there to see it go', async function () {
+      this.timeout(30_000);
+      const sessionId = await made();
+      const ghost = await present(third, 'ghost', sessionId);
+      await until(async () => (await direct.hlen(keysOf(sessionId).presence)) === 3, { what: 'the ghost in Redis' });
+      const living = (await direct.keys('*{nodes}*')).length;
+      await third.kill();
+      await until(async () => (await direct.keys('*{nodes}*')).length < living, {
+        deadlineMs: 2 * NODE_TTL_MS,
+        what: 'the end of its sign of life',
+      });
+      for (const node of [near, far]) {
+        // A visit too short for a look at who lives.
+        const visitor = await present(node, 'visitor', sessionId);
+        await visitor.socket.ok('session:leave', { sessionId });
+        const told = visitor.heard().flatMap(({ joined, updated }) => [...joined, ...updated]);
+        const shown = [...visitor.ack.participants, ...told].map(({ participantId }) => participantId);
+        expect(shown).to.not.include(ghost.self.participantId);
+        visitor.socket.close();
+        await until(async () => (await direct.exists(keysOf(sessionId).presence)) === 0, { what: 'nobody in Redis' });
+      }
     });
 
     it('[PR31] those of a node that is stopped by SIGTERM leave at once', async () => {

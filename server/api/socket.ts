@@ -4,7 +4,7 @@ import type { IncomingMessage, Server as HttpServer } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { Server, type Socket } from 'socket.io';
-import { AttuneError } from '../../client-sdk/protocol/errors.js';
+import { AttuneError, errorTable, type Retry } from '../../client-sdk/protocol/errors.js';
 import { REQUEST_BYTES_MAX, SIGNALS_PER_S } from '../../client-sdk/protocol/limits.js';
 import {
   handshake,
@@ -17,10 +17,12 @@ import { PROTOCOL_VERSION } from '../../client-sdk/protocol/version.js';
 import type { Metrics } from '../metrics.js';
 import type { Presence } from '../sync/presence.js';
 import { audiences, type Audience, type Sink } from '../sync/room.js';
+import type { Origin } from '../sync/lane.js';
 import type { SessionHub } from '../sync/session-hub.js';
 import type { Authenticate } from './auth.js';
 import { parseRequest, type Caller, type Calls } from './calls.js';
 import { ConnectionGuard } from './connection-guard.js';
+import { Hearing, type Connection as EngineConnection } from './hearing.js';
 import { joinWrites } from './joined-writes.js';
 import { endSocket, Namespaces } from './namespaces.js';
 import { RateLimit } from './rate-limit.js';
@@ -37,6 +39,8 @@ const PING_INTERVAL_MS = 10_000;
 const PING_TIMEOUT_MS = 8_000;
 /** How long a connection may stay without joining the namespace. */
 const CONNECT_TIMEOUT_MS = 5_000;
+/** What may follow a refusal of these classes is the same call again: nothing sent before it was heard must overtake that. */
+const retriesAsItIs = new Set<Retry>(['after-delay', 'same-id']);
 /** Update barriers that one socket keeps. */
 const BARRIERS_MAX = 1000;
 /** A leaving node spreads the reconnection of its clients over so long, milliseconds. */
@@ -59,6 +63,7 @@ interface Connection {
   readonly caller: Caller;
   readonly rate: RateLimit;
   readonly signalRate: RateLimit;
+  readonly hearing: Hearing;
   readonly sessions: SocketSessions;
 }
 
@@ -70,6 +75,7 @@ export class SocketApi implements Sink {
   private readonly connections = new Map<Socket, Connection>();
   private readonly namespaces: Namespaces;
   private readonly slowReaders: SlowReaders;
+  private readonly hearings = new WeakMap<object, Hearing>();
   private hub!: SessionHub;
   private presence!: Presence;
 
@@ -97,6 +103,10 @@ export class SocketApi implements Sink {
     });
     joinWrites(this.io);
     this.guard = new ConnectionGuard(this.io);
+    const engine = this.io.engine as unknown as {
+      on(event: 'connection', listener: (one: EngineConnection) => void): void;
+    };
+    engine.on('connection', (connection) => this.hearings.set(connection, new Hearing(connection)));
     const admit = (socket: Socket, next: (error?: Error) => void) =>
       void this.admit(socket).then(
         () => next(),
@@ -161,7 +171,9 @@ export class SocketApi implements Sink {
         kind: principal.kind ?? kind,
         ...(principal.name === undefined ? {} : { name: principal.name }),
       };
-      socket.data = { principal, author, origin: { barriers: new Map() } } satisfies Caller;
+      const hearing = this.hearings.get(socket.conn)!;
+      const origin: Origin = { barriers: new Map(), hasHeard: (refusal) => hearing.has(refusal) };
+      socket.data = { principal, author, origin } satisfies Caller;
     } catch (error) {
       this.guard.refused(socket.conn, socket.nsp.name);
       const data = this.options.toWireError(error);
@@ -175,8 +187,9 @@ export class SocketApi implements Sink {
     const caller = socket.data as Caller;
     const connection: Connection = {
       caller,
-      rate: new RateLimit(rateCallsPerS),
-      signalRate: new RateLimit(SIGNALS_PER_S, 'signals'),
+      rate: new RateLimit(rateCallsPerS, 'calls', caller.origin.hasHeard),
+      signalRate: new RateLimit(SIGNALS_PER_S, 'signals', caller.origin.hasHeard),
+      hearing: this.hearings.get(socket.conn)!,
       sessions: new SocketSessions({ socket, caller, calls, hub, presence }),
     };
     this.connections.set(socket, connection);
@@ -201,7 +214,11 @@ export class SocketApi implements Sink {
   private receive(connection: Connection, event: string, args: unknown[]): void {
     const last = args.at(-1);
     const acknowledge = typeof last === 'function' ? (args.pop() as (reply: object) => void) : () => undefined;
-    const refuse = (error: unknown) => acknowledge({ ok: false, error: this.options.toWireError(error) });
+    const refuse = (error: unknown) => {
+      acknowledge({ ok: false, error: this.options.toWireError(error) });
+      if (error instanceof AttuneError && retriesAsItIs.has(errorTable[error.code].retry))
+        connection.hearing.sent(error);
+    };
     if (!Object.hasOwn(requests, event)) {
       this.options.metrics.ignoredEvents.inc();
       if (typeof last === 'function') refuse(new AttuneError('INVALID_REQUEST', 'there is no such event'));

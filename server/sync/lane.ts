@@ -23,8 +23,18 @@ const GIVE_WAY_MS = 12;
 
 /** Where updates come from: a socket, or one HTTP request. */
 export interface Origin {
-  /** Session -> the update that failed and may be retried; others wait until then (monotonic milliseconds). */
-  readonly barriers: Map<string, { updateId: string; until: number }>;
+  /** Session -> what stands there before all but one update. */
+  readonly barriers: Map<string, Barrier>;
+  /** Whether it had heard of a refusal before it sent what comes now; an HTTP request sends nothing more. */
+  readonly hasHeard?: (refusal: AttuneError) => boolean;
+}
+
+/** An update failed and may be tried again: none of the same origin is decided before that. */
+export interface Barrier {
+  readonly updateId: string;
+  readonly refusal: AttuneError;
+  /** Monotonic milliseconds when the update failed. */
+  readonly since: number;
 }
 
 /** An update that was taken and not answered. */

@@ -19,7 +19,7 @@ import { plan, type Outcome, type Plan } from '../session/plan.js';
 import type { SettingsSchema } from '../session/settings-schema.js';
 import { frees, messageNeeded, type Update } from '../session/update.js';
 import { answerAgain, completeConflict } from './answers.js';
-import { Lane, type Origin, type Pending } from './lane.js';
+import { Lane, type Barrier, type Origin, type Pending } from './lane.js';
 
 /** Updates of one session that wait; more are refused with OVERLOADED. */
 export const LANE_UPDATES_MAX = 2000;
@@ -43,8 +43,10 @@ const ATTEMPTS_BEFORE_WISH = 2;
 const LEASE_LINGER_MS = 2000;
 /** Where it does not hear: just long enough for the next update of a burst. */
 const LEASE_LINGER_DEAF_MS = 20;
-/** What a refused caller is told to wait, milliseconds; until then nothing of the same socket overtakes its retry. */
+/** What a refused caller is told to wait, milliseconds; so long at least nothing of the same socket overtakes its retry. */
 const RETRY_AFTER_MS = 100;
+/** So long at most, though the caller never says that it has heard: by then a connection that is silent was closed. */
+const BARRIER_MAX_MS = 20_000;
 /** Pause before a Redis that is away is tried again, milliseconds. */
 const AWAY_PAUSE_MS = 20;
 /** How often waiting updates are checked for having waited too long, milliseconds. */
@@ -128,7 +130,7 @@ export class UpdateQueue {
     if (this.draining) throw new AttuneError('UNAVAILABLE', 'this node is leaving; connect again', wait);
     const barrier = origin.barriers.get(update.sessionId);
     if (barrier) {
-      if (barrier.updateId !== update.updateId && performance.now() < barrier.until) {
+      if (barrier.updateId !== update.updateId && stands(barrier, origin)) {
         throw new AttuneError('UNAVAILABLE', 'an update before this one failed and may be tried again first', wait);
       }
       origin.barriers.delete(update.sessionId);
@@ -139,20 +141,19 @@ export class UpdateQueue {
       this.updates >= QUEUE_UPDATES_MAX ||
       this.bytes + bytes > QUEUE_BYTES_MAX;
     if (full) {
-      this.holdBack(update, origin);
-      throw new AttuneError('OVERLOADED', 'too many updates are waiting', wait);
+      const refusal = new AttuneError('OVERLOADED', 'too many updates are waiting', wait);
+      this.holdBack(update, origin, refusal);
+      throw refusal;
     }
   }
 
   /** What the socket sent behind a failed update must not be decided before its retry. */
-  private holdBack(update: Update, origin: Origin): void {
+  private holdBack({ sessionId, updateId }: Update, origin: Origin, refusal: AttuneError): void {
     // Of several that failed the first is to be tried again first.
-    const barrier = origin.barriers.get(update.sessionId);
-    if (barrier && performance.now() < barrier.until) return;
-    origin.barriers.set(update.sessionId, {
-      updateId: update.updateId,
-      until: performance.now() + RETRY_AFTER_MS,
-    });
+    const barrier = origin.barriers.get(sessionId);
+    if (!barrier || !stands(barrier, origin)) {
+      origin.barriers.set(sessionId, { updateId, refusal, since: performance.now() });
+    }
   }
 
   private lane(sessionId: string): Lane {
@@ -400,7 +401,7 @@ export class UpdateQueue {
 
   private fail(lane: Lane, pending: Pending, error: AttuneError): void {
     if (!this.leave(pending)) return;
-    this.holdBack(pending.update, pending.origin);
+    this.holdBack(pending.update, pending.origin, error);
     pending.reject(error);
     // A retry must find nothing of the same socket decided before it.
     for (const behind of lane.takeWaitingOf(pending.origin)) {
@@ -434,6 +435,12 @@ export class UpdateQueue {
       }
     }
   }
+}
+
+/** Whether what comes now may have been sent before its sender heard of the refusal, or could not yet have retried. */
+function stands({ refusal, since }: Barrier, { hasHeard }: Origin): boolean {
+  const age = performance.now() - since;
+  return age < RETRY_AFTER_MS || (age < BARRIER_MAX_MS && hasHeard?.(refusal) === false);
 }
 
 /** The scope of an update id is session and user; the length keeps `a` + `bc` apart from `ab` + `c`. */

@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import type { Participant } from '../../client-sdk/protocol/messages.js';
 import { PRESENCE_KEPT_MS, type PresenceStore, type Showing } from '../redis/presence-store.js';
+import type { InTurn } from './turns.js';
 
 /** Pause between two writes of one session, milliseconds: what comes meanwhile goes out together. */
 const WRITE_EVERY_MS = 50;
@@ -31,6 +32,8 @@ export interface OwnParticipantsOptions {
   store: PresenceStore;
   nodeId: string;
   logger: Logger;
+  /** Every call of Redis is made in turn. */
+  inTurn: InTurn;
   /** Nothing is left to be written. */
   onWritten: () => void;
 }
@@ -120,7 +123,7 @@ export class OwnParticipants {
   touch(): void {
     if (this.own.size === 0 || performance.now() < this.writtenAt + TOUCH_EVERY_MS) return;
     this.writtenAt = performance.now();
-    void this.send([]);
+    void this.options.inTurn(() => this.send([]));
   }
 
   /** Writes what waits, without further pauses; gives up what fails. */
@@ -142,10 +145,8 @@ export class OwnParticipants {
   private async writeWaiting(): Promise<void> {
     this.timer = undefined;
     if (this.writing) return;
-    const changes = this.take();
-    if (changes.length > 0) {
-      this.writtenAt = performance.now();
-      this.writing = this.send(changes);
+    if (this.waiting.size > 0) {
+      this.writing = this.options.inTurn(() => this.send(this.take()));
       await this.writing;
       this.writing = undefined;
     }
@@ -154,6 +155,7 @@ export class OwnParticipants {
   }
 
   private async send(changes: readonly Showing[]): Promise<void> {
+    this.writtenAt = performance.now();
     try {
       const refused = await this.options.store.change(this.sessionId, changes);
       this.pauseMs = WRITE_EVERY_MS;

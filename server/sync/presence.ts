@@ -12,9 +12,12 @@ import { NodeLives } from './node-lives.js';
 import { OwnParticipants } from './own-participants.js';
 import { PresenceCopy, UNREAD, type Difference } from './presence-copy.js';
 import type { Sink } from './room.js';
+import { createTurns } from './turns.js';
 
 /** Publications kept while a read is under way; more are found by the next check. */
 const KEPT_CHANGES_MAX = 256;
+/** Reads and writes under way at the same time: after an outage of Redis, or a node's death, every session has its own. */
+const CALLS_MAX = 64;
 /** Participants without room that each check tries again. */
 const RETRIES_PER_CHECK = 8;
 
@@ -44,6 +47,8 @@ export class Presence {
   private readonly options: PresenceOptions;
   private readonly watched = new Map<string, Watched>();
   private readonly lives: NodeLives;
+  /** Each session has at most two reads or writes in it, and one more for each look while nodes are gone. */
+  private readonly inTurn = createTurns(CALLS_MAX);
   private participantCount = 0;
 
   constructor(options: PresenceOptions) {
@@ -159,7 +164,7 @@ export class Presence {
     if (existing) return existing;
     const { store, nodeId, logger } = this.options;
     const onWritten = () => this.forgetIfDone(watched);
-    const own = new OwnParticipants(sessionId, { store, nodeId, logger, onWritten });
+    const own = new OwnParticipants(sessionId, { store, nodeId, logger, inTurn: this.inTurn, onWritten });
     const watched: Watched = { sessionId, own, copy: new PresenceCopy(), isOpen: false, reading: undefined, kept: [] };
     this.watched.set(sessionId, watched);
     return watched;
@@ -174,7 +179,7 @@ export class Presence {
 
   /** Reads the whole; who asks while a read is under way is given that one. */
   private read(watched: Watched): Promise<void> {
-    watched.reading ??= this.readLiving(watched.sessionId)
+    watched.reading ??= this.inTurn(() => this.readLiving(watched.sessionId))
       .then(
         (whole) => this.replace(watched, whole),
         (error: unknown) => {
@@ -254,9 +259,9 @@ export class Presence {
       participantId,
       participant: null,
     }));
-    this.options.store
-      .change(sessionId, changes)
-      .catch((error: unknown) => this.options.logger.debug({ err: error }, 'a gone node is still shown'));
+    this.inTurn(() => this.options.store.change(sessionId, changes)).catch((error: unknown) =>
+      this.options.logger.debug({ err: error }, 'a gone node is still shown'),
+    );
   }
 
   private count(more: number): void {

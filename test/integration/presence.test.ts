@@ -245,6 +245,27 @@ describe('presence', () => {
       ]);
     });
 
+    it('[PR36] changes of 200 sessions at once reach Redis 64 at a time, and all of them soon', async () => {
+      const ids = await Promise.all(range(1, 200).map(() => made()));
+      const socket = await connect(far.url, { clientId: 'a' });
+      await Promise.all(ids.map((sessionId) => socket.ok('session:join', { sessionId })));
+      const hasState = async (json: string) => {
+        const shown = await Promise.all(ids.map((sessionId) => direct.hvals(keysOf(sessionId).presence)));
+        return shown.every((values) => values.some((value) => value.includes(json)));
+      };
+      await until(() => hasState('"state":{}'), { what: 'all in Redis' });
+      const held = proxy.hold('attune-presence', 'toRedis');
+      const underWay = () => held.bytes().match(/evalsha/gi)?.length ?? 0;
+      await Promise.all(ids.map((sessionId) => socket.ok('presence:update', { sessionId, state: { n: 1 } })));
+      await until(() => underWay() >= 64, { what: 'the first writes' });
+      // One more answer: what could be written by then was.
+      await socket.ok('presence:update', { sessionId: ids[0]!, state: { n: 1 } });
+      const most = underWay();
+      held.release();
+      expect(most).to.equal(64);
+      await until(() => hasState('"state":{"n":1}'), { what: 'all changes in Redis' });
+    });
+
     it('[PR12] 512 KiB of a session are shown: whoever is beyond is in the room unseen, until there is room', async () => {
       const sessionId = await made();
       const sockets = await Promise.all(range(1, 140).map((n) => connect(near.url, { clientId: `s${n}` })));

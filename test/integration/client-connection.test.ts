@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { expect } from 'chai';
 import { SignJWT } from 'jose';
-import type { ConnectionStatus, SeenCommit, Session } from '../../client-sdk/index.js';
-import { socketLink } from '../../client-sdk/socket-link.js';
+import type { ClientOptions, ConnectionStatus, SeenCommit, Session } from '../../client-sdk/index.js';
+import { socketLink, type Transport } from '../../client-sdk/socket-link.js';
 import { startAttune, type Attune } from '../support/attune.js';
 import { clientOf, closeClients, failureOf, freshSession, recorded, synchronized } from '../support/clients.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
@@ -16,8 +16,13 @@ interface Settings {
   n?: number;
   [key: string]: unknown;
 }
-/** Longer than the client waits for an answer, and for a new connection. */
-const PAUSE_DEADLINE_MS = 30_000;
+/** How long an answer may take here, so that a line which says nothing is given up soon: in test/unit/connection.test.ts
+ * it may take as long as it may outside of tests. */
+const IMPATIENT_MS = 1000;
+const impatient: Transport = (url, events) => {
+  const link = socketLink(url, events);
+  return { ...link, request: (event, body, _ms, answered) => link.request(event, body, IMPATIENT_MS, answered) };
+};
 
 describe("the client's connection", () => {
   afterEach(closeClients);
@@ -41,8 +46,8 @@ describe("the client's connection", () => {
       nodes.push(started);
       return started;
     };
-    const open = async (url: string, id: string, clientId?: string): Promise<Session<Settings>> => {
-      const session = clientOf(url, clientId === undefined ? {} : { clientId }).session<Settings>(id, { create: true });
+    const open = async (url: string, id: string, options: ClientOptions = {}): Promise<Session<Settings>> => {
+      const session = clientOf(url, options).session<Settings>(id, { create: true });
       await session.ready();
       return session;
     };
@@ -50,8 +55,8 @@ describe("the client's connection", () => {
     it('[CK25] clients of two nodes see each other, and each other leave', async () => {
       const [one, two] = await Promise.all([node(), node()]);
       const id = freshSession();
-      const ada = await open(one.url, id, 'ada');
-      const bob = await open(two.url, id, 'bob');
+      const ada = await open(one.url, id, { clientId: 'ada' });
+      const bob = await open(two.url, id, { clientId: 'bob' });
       const all: Promise<unknown>[] = [];
       for (let n = 0; n < 50; n += 1) all.push(ada.update({ a: n }), bob.update({ b: n }));
       await Promise.all(all);
@@ -65,8 +70,8 @@ describe("the client's connection", () => {
       const [one, two] = await Promise.all([node(), node()]);
       proxy = await startTcpProxy(one.port);
       const id = freshSession();
-      const ada = await open(proxy.url, id, 'ada');
-      const bob = await open(two.url, id, 'bob');
+      const ada = await open(proxy.url, id, { clientId: 'ada' });
+      const bob = await open(two.url, id, { clientId: 'bob' });
       const commits = recorded<SeenCommit>((listener) => ada.on('commit', listener));
       const failures: unknown[] = [];
       const writes: Promise<unknown>[] = [];
@@ -92,12 +97,11 @@ describe("the client's connection", () => {
       expect(commits.map((commit) => commit.updateId)).to.have.length(new Set(commits.map((c) => c.updateId)).size);
     });
 
-    it('[CK27] a server that is paused for longer than an answer may take: the line is given up, nothing is lost or doubled', async function () {
-      this.timeout(PAUSE_DEADLINE_MS * 2);
+    it('[CK27] a server that is paused for longer than an answer may take: the line is given up, nothing is lost or doubled', async () => {
       const [one, two] = await Promise.all([node(), node()]);
       proxy = await startTcpProxy(one.port);
       const id = freshSession();
-      const ada = await open(proxy.url, id);
+      const ada = await open(proxy.url, id, { transport: impatient });
       const bob = await open(two.url, id);
       await ada.update({ n: 0 });
       one.process.kill('SIGSTOP');
@@ -106,7 +110,7 @@ describe("the client's connection", () => {
         const statuses = recorded((listener) => ada.on('status', listener));
         const answers = [1, 2, 3].map((n) => ada.update({ n }, { updateId: `paused-${n}` }));
         proxy.redirect(two.port);
-        await until(() => statuses.includes('reconnecting'), { deadlineMs: PAUSE_DEADLINE_MS });
+        await until(() => statuses.includes('reconnecting'));
         await Promise.all(answers);
         await until(() => bob.getSnapshot().settings?.n === 3);
         const { revision } = bob.getSnapshot();
@@ -167,11 +171,10 @@ describe("the client's connection", () => {
       expect(ada.getSnapshot().settings).to.include({ n: 9, half: 'fromServer' });
     });
 
-    it('[CK29] a line that says nothing any more is given up, and what was asked over it is asked again', async function () {
-      this.timeout(PAUSE_DEADLINE_MS * 2);
+    it('[CK29] a line that says nothing any more is given up, and what was asked over it is asked again', async () => {
       proxy = await startTcpProxy((await node()).port);
       const id = freshSession();
-      const ada = await open(proxy.url, id);
+      const ada = await open(proxy.url, id, { transport: impatient });
       const bob = await open(nodes[0]!.url, id);
       proxy.treat('toServer', { hold: true });
       const update = ada.update({ n: 1 });
@@ -244,8 +247,7 @@ describe("the client's connection", () => {
         .setExpirationTime(Math.floor(Date.now() / 1000) + livesS)
         .sign(new TextEncoder().encode(SECRET));
 
-    it('[CK32] a token is asked for at each connect, and again before it ends', async function () {
-      this.timeout(30_000);
+    it('[CK32] a token is asked for at each connect, and again before it ends', async () => {
       let asked = 0;
       const client = clientOf(server.url, {
         getToken: () => {
@@ -258,7 +260,7 @@ describe("the client's connection", () => {
       await session.ready();
       expect(asked).to.equal(1);
       const told = recorded<ConnectionStatus>((listener) => client.on('status', listener));
-      await until(() => asked === 2 && client.status === 'connected', { deadlineMs: 20_000, what: 'the next token' });
+      await until(() => asked === 2 && client.status === 'connected', { deadlineMs: 15_000, what: 'the next token' });
       expect(told).to.deep.equal(['reconnecting', 'connected']);
       await synchronized(session);
       await session.update({ model: 'with the next one' });

@@ -10,7 +10,7 @@ import { expectAcknowledged, expectSoundLog, readLog, wholeLog, type LoggedCommi
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
 
-const RUN_S = Number(process.env.ATTUNE_CUTS_S ?? 8);
+const RUN_S = Number(process.env.ATTUNE_CUTS_S ?? 6);
 const SEED = Number(process.env.ATTUNE_CUTS_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const CLIENTS = 4;
 const UPDATES = 2000;

@@ -128,8 +128,9 @@ describe('the process', () => {
   });
 
   describe('configuration that cannot be', () => {
-    const schemaFile = join(mkdtempSync(join(tmpdir(), 'attune-schema-')), 'schema.json');
-    after(() => rmSync(join(schemaFile, '..'), { recursive: true, force: true }));
+    const dir = mkdtempSync(join(tmpdir(), 'attune-schema-'));
+    after(() => rmSync(dir, { recursive: true, force: true }));
+    const file = (name: string) => join(dir, name);
     const cases: [name: string, env: Record<string, string>, schema?: string][] = [
       ['PORT', { PORT: 'abc' }],
       ['PORT', { PORT: '70000' }],
@@ -141,13 +142,21 @@ describe('the process', () => {
       ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://127.0.0.1:1,redis://127.0.0.1:2' }],
       ['CORS_ORIGINS', { CORS_ORIGINS: 'app.example' }],
       ['SETTINGS_SCHEMA', { SETTINGS_SCHEMA: '/nowhere/schema.json' }],
-      ['SETTINGS_SCHEMA', { SETTINGS_SCHEMA: schemaFile }, '{ "type": '],
-      ['SETTINGS_SCHEMA', { SETTINGS_SCHEMA: schemaFile }, '{ "properties": { "model": { "type": "strin" } } }'],
+      ['SETTINGS_SCHEMA', { SETTINGS_SCHEMA: file('cut off.json') }, '{ "type": '],
+      [
+        'SETTINGS_SCHEMA',
+        { SETTINGS_SCHEMA: file('unknown type.json') },
+        '{ "properties": { "model": { "type": "strin" } } }',
+      ],
     ];
-    for (const [name, env, schema] of cases) {
-      it(`[P7] refuses to start and names the variable: ${name}=${env[name]?.slice(-24)} ${schema ?? ''}`, async () => {
-        if (schema !== undefined) writeFileSync(schemaFile, schema);
-        const ended = await runAttune({ env });
+    let ends: Awaited<ReturnType<typeof runAttune>>[];
+    before(async () => {
+      for (const [, { SETTINGS_SCHEMA }, schema] of cases) if (schema) writeFileSync(SETTINGS_SCHEMA!, schema);
+      ends = await Promise.all(cases.map(([, env]) => runAttune({ env })));
+    });
+    for (const [at, [name, env, schema = '']] of cases.entries()) {
+      it(`[P7] refuses to start and names the variable: ${name}=${env[name]?.slice(-24)} ${schema}`, () => {
+        const ended = ends[at]!;
         expect(ended.status).to.be.a('number').that.is.above(0);
         expect(ended.stdout).to.equal('');
         expect(ended.stderr).to.match(new RegExp(name.replaceAll('_', '[_ ]'), 'i'));
@@ -211,11 +220,12 @@ describe('the process', () => {
         [['--appendonly', 'no'], 'none'],
         [[], 'fsync'],
       ] as const;
-      for (const [config, durability] of cases) {
+      const said = cases.map(async ([config]) => {
         const external = await redis({ config: [...config] });
-        const server = await attune({ redisUrl: external.url });
-        expect((await ready(server)).body).to.deep.include({ ready: true, durability });
-        await server.destroy();
+        return (await ready(await attune({ redisUrl: external.url }))).body;
+      });
+      for (const [at, body] of (await Promise.all(said)).entries()) {
+        expect(body).to.deep.include({ ready: true, durability: cases[at]![1] });
       }
     });
 

@@ -91,9 +91,9 @@ describe('the SDK as a package', () => {
     });
     after(() => rmSync(folder, { recursive: true, force: true }));
 
-    /** Compiles `code` there with strict options; what the compiler says, '' where it is content. */
-    async function compile(code: string, moduleResolution: string, file = 'app.ts'): Promise<string> {
-      writeFileSync(join(folder, file), code);
+    /** Compiles files there, by name, with strict options; what the compiler says, '' where it is content. */
+    async function compile(files: Record<string, string>, moduleResolution: string): Promise<string> {
+      for (const [name, code] of Object.entries(files)) writeFileSync(join(folder, name), code);
       const compilerOptions = {
         noEmit: true,
         strict: true,
@@ -106,8 +106,9 @@ describe('the SDK as a package', () => {
         jsx: 'react-jsx',
         module: moduleResolution === 'bundler' ? 'esnext' : 'nodenext',
         moduleResolution,
+        moduleDetection: 'force',
       };
-      writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [file] }));
+      writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: Object.keys(files) }));
       const compiler = join(projectDir, 'node_modules/typescript/bin/tsc');
       return run(process.execPath, [compiler, '-p', folder], { cwd: folder }).then(
         () => '',
@@ -119,7 +120,7 @@ describe('the SDK as a package', () => {
     const uses = `export const all = [${entries.map((_, i) => `entry${i}`).join(', ')}];\n`;
     for (const resolution of ['bundler', 'nodenext']) {
       it(`[PK7] its types are complete for ${resolution} resolution, library check included`, async () => {
-        expect(await compile(`${imports}\n${uses}`, resolution)).to.equal('');
+        expect(await compile({ 'app.ts': `${imports}\n${uses}` }, resolution)).to.equal('');
       });
     }
 
@@ -127,10 +128,9 @@ describe('the SDK as a package', () => {
       const readme = read('client-sdk/README.md');
       const blocks = [...readme.matchAll(/^```(\w*)\n([^]*?)^```$/gm)].filter(([, language]) => language !== '');
       expect(blocks).to.not.deep.equal([]);
-      for (const [, language, code] of blocks) {
-        expect(language).to.be.oneOf(['ts', 'tsx']);
-        expect(await compile(code!, 'bundler', `app.${language}`), code).to.equal('');
-      }
+      for (const [, language] of blocks) expect(language).to.be.oneOf(['ts', 'tsx']);
+      const files = blocks.map(([, language, code], at) => [`block-${at + 1}.${language}`, code!]);
+      expect(await compile(Object.fromEntries(files) as Record<string, string>, 'bundler')).to.equal('');
       const rows = [...readme.matchAll(/^\| `(@attune\/client[^`]*)`/gm)].map((row) => row[1]!);
       expect(rows.toSorted()).to.deep.equal(named.map(([name]) => specifierOf(name)).toSorted());
     });
@@ -138,7 +138,7 @@ describe('the SDK as a package', () => {
     it('[PK7] a project that uses them wrongly is told so', async () => {
       const code =
         "import { PROTOCOL_VERSION } from '@attune/client/protocol';\nexport const no: null = PROTOCOL_VERSION;";
-      expect(await compile(code, 'bundler')).to.match(/^app\.ts\(2,14\): error TS2322/);
+      expect(await compile({ 'app.ts': code }, 'bundler')).to.match(/^app\.ts\(2,14\): error TS2322/);
     });
   });
 });

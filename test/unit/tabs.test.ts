@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { LINES_MAX } from '../../client-sdk/shared-lines.js';
 import { SHARED_TABS_MAX } from '../../client-sdk/protocol/limits.js';
 import { ClientError } from '../../client-sdk/client-error.js';
-import { FakeBrowser, type FakeTab } from '../support/fake-tabs.js';
+import { FakeBrowser, HASTE, type FakeTab } from '../support/fake-tabs.js';
 import { until } from '../support/until.js';
 
 describe('tabs', () => {
@@ -101,7 +101,7 @@ describe('tabs', () => {
     const [, b] = await open('a', 'b');
     b!.page.freeze();
     // Far more signs of life stay out than a leader is granted.
-    const endsAt = Date.now() + 2500;
+    const endsAt = Date.now() + 2500 / HASTE;
     await until(() => Date.now() > endsAt);
     b!.page.thaw();
     b!.ask('session:get');

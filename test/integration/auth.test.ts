@@ -5,7 +5,8 @@ import { SignJWT, UnsecuredJWT, type JWTPayload } from 'jose';
 import { WebSocket } from 'ws';
 import { runAttune, startAttune, type Attune } from '../support/attune.js';
 import { closeStreams, expectProblem, openEvents, request, type Answer } from '../support/http.js';
-import { expectAuthor, expectSession, freshId, type Wire } from '../support/shapes.js';
+import { rawConnection } from '../support/raw-connection.js';
+import { expectAuthor, expectError, expectSession, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, connectRefused, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
@@ -286,6 +287,16 @@ describe('tokens and roles', () => {
       }
     });
 
+    it('[V1] a join that may not create, sent behind others, is refused with its own error', async () => {
+      const viewer = await as('viewer', [{ match: '*', role: 'viewer' }]);
+      const sessionId = freshId('a');
+      // Joins of one session take turns: the creation is refused long before the turn of its join.
+      const before = Array.from({ length: 40 }, () => viewer.call('session:join', { sessionId }));
+      const last = await viewer.call('session:join', { sessionId, create: true });
+      expectError(last.error, 'FORBIDDEN');
+      for (const { error } of await Promise.all(before)) expectError(error, 'SESSION_NOT_FOUND');
+    });
+
     it('[A8] matches are an id or a prefix that ends in *, and the highest role of all matches counts', async () => {
       const { sessionId } = await made('team-a');
       const update = { sessionId, merge: { model: freshId('m') } };
@@ -438,6 +449,37 @@ describe('origins, and what a start without safety says', () => {
     ]) {
       expect(await upgrade(origin), `WebSocket from ${origin}`).to.equal(403);
       expect(await poll(origin), `polling from ${origin}`).to.equal(403);
+    }
+  });
+
+  it('[V12] the connection of a refused origin is closed though its peer keeps it open', async () => {
+    const paths = ['/socket.io/?EIO=4&transport=websocket', '/elsewhere'];
+    const connections = await Promise.all(
+      paths.map((path) =>
+        rawConnection(attune.port, [
+          `GET ${path} HTTP/1.1`,
+          `Host: 127.0.0.1:${attune.port}`,
+          'Origin: http://evil.example',
+          'Connection: Upgrade',
+          'Upgrade: websocket',
+          'Sec-WebSocket-Version: 13',
+          'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+        ]),
+      ),
+    );
+    const closed = connections.map((socket) => {
+      let isClosed = false;
+      let text = '';
+      socket.on('data', (bytes: Buffer) => (text += bytes.toString()));
+      socket.on('error', () => (isClosed = true));
+      return { socket, text: () => text, isClosed: () => isClosed };
+    });
+    for (const { socket, text, isClosed } of closed) {
+      await until(() => text().includes('\r\n\r\n'), { what: 'the refusal' });
+      expect(text()).to.match(/^HTTP\/1.1 403 /);
+      // What is sent to a closed connection is answered with a reset.
+      await until(() => isClosed() || (socket.write('x'), false), { what: 'the end of the connection' });
+      socket.destroy();
     }
   });
 

@@ -2,7 +2,6 @@
 // route that writes, readiness, and what the process does with variables and signals.
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
-import { request as startRequest, type ClientRequest } from 'node:http';
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { runAttune, startAttune, type Attune, type AttuneOptions } from '../support/attune.js';
@@ -13,9 +12,8 @@ import { metric } from '../support/session-log.js';
 import { expectError, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
 import { until } from '../support/until.js';
-
-/** Transfers that a server carries out at the same time. */
-const TRANSFERS_MAX = 4;
+/** What is answered at once is there within this, milliseconds. */
+const HEAD_MS = 2000;
 /** A command that Redis does not answer fails after this, milliseconds; see server/redis/connection.ts. */
 const COMMAND_TIMEOUT_MS = 1500;
 
@@ -81,29 +79,6 @@ describe('the contract over HTTP', () => {
       const { body } = await restore(2);
       expect(body).to.include({ revision: 3, settingsRevision: 3, duplicate: false });
       expect(body.settings.model).to.equal('a');
-    });
-
-    it('[T9] a fifth export or import at once is 503 OVERLOADED with Retry-After, until one of the others has ended', async () => {
-      const ids = Array.from({ length: TRANSFERS_MAX }, () => freshId('c'));
-      const imports = ids.map((id) => heldImport(server, JSON.stringify({ id })));
-      // Their lines are taken as they come: then all four are under way.
-      for (const id of ids) {
-        await until(async () => (await call('GET', `/v1/sessions/${id}`)).status === 200, {
-          what: 'the line to be taken',
-        });
-      }
-      const refused = await call('GET', '/v1/export?id=none');
-      const problem = expectProblem(refused, 'OVERLOADED', 503);
-      expect(problem.retryAfterMs).to.be.above(0);
-      expect(refused.headers.get('retry-after')).to.match(/^[1-9]\d*$/);
-      expectProblem(
-        await call('POST', '/v1/import', '{}\n', { 'content-type': 'application/jsonl' }),
-        'OVERLOADED',
-        503,
-      );
-      expect(await imports[0]!.finish()).to.include({ taken: 1, refused: 0 });
-      expect((await call('GET', '/v1/export?id=none')).status).to.equal(200);
-      for (const one of imports.slice(1)) expect(await one.finish()).to.include({ taken: 1, refused: 0 });
     });
 
     it('[T10] what fails in Redis in a way nobody foresaw is 500 INTERNAL, and tells nothing of the inside', async () => {
@@ -227,6 +202,15 @@ describe('the contract over HTTP', () => {
         expect((await remove()).status).to.equal(204);
         expect((await call('GET', path)).body.title).to.equal('next life');
       });
+    });
+
+    it('[V10] HEAD of an event stream is answered at once', async () => {
+      const { path } = await made();
+      const head = (at: string) => fetch(server.url + at, { method: 'HEAD', signal: AbortSignal.timeout(HEAD_MS) });
+      const events = await head(`${path}/events`);
+      expect(events.status).to.equal(200);
+      expect(events.headers.get('content-type')).to.match(/^text\/event-stream\b/);
+      expect((await head(`/v1/sessions/${freshId('c')}/events`)).status).to.equal(404);
     });
 
     it('[T13] the descriptions for machines and people are not there yet: 404 INVALID_REQUEST', async () => {
@@ -363,21 +347,3 @@ describe('the contract over HTTP', () => {
     expect(stdout).to.equal('');
   });
 });
-
-/** An import whose body has begun and not ended. */
-function heldImport({ port }: Attune, line: string): { finish(): Promise<Wire> } {
-  const headers = { 'content-type': 'application/jsonl' };
-  const held: ClientRequest = startRequest({ port, host: '127.0.0.1', method: 'POST', path: '/v1/import', headers });
-  const answered = once(held, 'response');
-  answered.catch(() => undefined);
-  held.write(`${line}\n`);
-  return {
-    async finish() {
-      held.end();
-      const [response] = (await answered) as [AsyncIterable<Buffer>];
-      let text = '';
-      for await (const chunk of response) text += chunk.toString();
-      return JSON.parse(text) as Wire;
-    },
-  };
-}

@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { LEASE_TTL_MS, LEASE_WAIT_MAX_MS } from '../../server/redis/lease.js';
 import { runAttune, startAttune, type Attune } from '../support/attune.js';
+import { request } from '../support/http.js';
 import { startRedisProxy, type RedisProxy } from '../support/proxy.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import {
@@ -82,14 +83,11 @@ describe('leases under faults', () => {
     /** Speaks to Redis through the proxy. */
     let far: Attune;
     let near: Attune;
-    before(async () => {
+    // For each test: a node leaves lock servers alone for a while that did not answer.
+    beforeEach(async () => {
       proxy = await startRedisProxy(redis.port);
-      const start = (redisUrl: string) => startAttune({ redisUrl, env: wholeLog });
-      [far, near] = await Promise.all([start(proxy.url), start(redis.url)]);
-    });
-    after(async () => {
-      await Promise.all([far?.destroy(), near?.destroy()]);
-      await proxy?.close();
+      started.push({ destroy: () => proxy.close() });
+      [far, near] = await Promise.all([attune(proxy.url), attune(redis.url)]);
     });
 
     it('[L1] a holder stopped past the end of its lease: others write on, its late commit is refused, and it goes on in order', async function () {
@@ -163,20 +161,6 @@ describe('leases under faults', () => {
       });
     }
 
-    it('[L5] each handover of the lease brings a larger fencing token, and the log keeps the one each commit was made under', async () => {
-      const { socket, sessionId } = await opened(near);
-      const other = await connect(far.url);
-      for (const n of range(1, 30)) {
-        expect((await update(Math.ceil(n / 3) % 2 ? socket : other, sessionId, n)).ok).to.equal(true);
-      }
-      const log = await readLog(direct, sessionId);
-      expectSoundLog(log);
-      const newestOf = (block: number) => log[block * 3]!.fence;
-      for (const block of range(2, 10)) expect(newestOf(block), `block ${block}`).to.be.above(newestOf(block - 1));
-      expect(Number(await direct.hget(keysOf(sessionId).doc, 'fence'))).to.be.at.least(log.at(-1)!.fence);
-    });
-
-    // The last of them: a node leaves lock servers alone for a while that did not answer.
     it('[L4] a lock whose release never arrives changes no answer, and another node writes on', async () => {
       const { socket, sessionId } = await opened(far);
       for (const n of range(1, 5)) expect((await update(socket, sessionId, n)).ok).to.equal(true);
@@ -193,6 +177,19 @@ describe('leases under faults', () => {
       const log = await readLog(direct, sessionId);
       expectSoundLog(log);
       expect(log.map(({ body }) => body.settings.n).slice(1)).to.deep.equal(range(1, 30));
+    });
+
+    it('[L5] each handover of the lease brings a larger fencing token, and the log keeps the one each commit was made under', async () => {
+      const { socket, sessionId } = await opened(near);
+      const other = await connect(far.url);
+      for (const n of range(1, 30)) {
+        expect((await update(Math.ceil(n / 3) % 2 ? socket : other, sessionId, n)).ok).to.equal(true);
+      }
+      const log = await readLog(direct, sessionId);
+      expectSoundLog(log);
+      const newestOf = (block: number) => log[block * 3]!.fence;
+      for (const block of range(2, 10)) expect(newestOf(block), `block ${block}`).to.be.above(newestOf(block - 1));
+      expect(Number(await direct.hget(keysOf(sessionId).doc, 'fence'))).to.be.at.least(log.at(-1)!.fence);
     });
   });
 
@@ -285,6 +282,37 @@ describe('leases under faults', () => {
         },
         { deadlineMs: 15_000, everyMs: 100, what: 'a lease over the lock servers' },
       );
+    });
+
+    it('[V8] with Redis out of memory and locks elsewhere an update is not committed, and clear and delete work', async () => {
+      const node = await attune(redis.url, { LOCK_REDIS_URLS: locks[0]!.url });
+      const lockClient = new Redis(locks[0]!.url);
+      started.push({ destroy: async () => lockClient.disconnect() });
+      const [{ socket, sessionId }, held] = [await opened(node), await opened(node)];
+      for (const content of ['a', 'b', 'c'])
+        await socket.ok('message:add', { sessionId, message: { role: 'user', content } });
+      const lockOf = (id: string) => keysOf(id).lock;
+      // This node has no lease any more: it must take one while memory is full.
+      const idle = async () => (await lockClient.exists(lockOf(sessionId), lockOf(held.sessionId))) === 0;
+      await until(idle, { what: 'the end of the leases' });
+      const { session } = await socket.ok('session:get', { sessionId });
+      await direct.config('SET', 'maxmemory', '1mb');
+      try {
+        await socket.refused('settings:update', { sessionId, merge: { model: 'x' } }, 'UNAVAILABLE');
+        expect((await socket.ok('session:get', { sessionId })).session).to.deep.equal(session);
+        const other = await connect(node.url);
+        expect(await other.ok('session:clear', { sessionId })).to.include({ removed: 3 });
+        const url = `${node.url}/v1/sessions/`;
+        await until(idle, { what: 'the end of the leases' });
+        expect((await request('DELETE', url + sessionId)).status).to.equal(204);
+        // A lock that somebody holds who has died, and whom nobody can ask for it.
+        await lockClient.set(lockOf(held.sessionId), 'another', 'PX', 10_000);
+        expect((await request('DELETE', url + held.sessionId)).status).to.equal(204);
+      } finally {
+        await direct.config('SET', 'maxmemory', '0');
+      }
+      for (const id of [sessionId, held.sessionId])
+        await socket.refused('session:get', { sessionId: id }, 'SESSION_NOT_FOUND');
     });
   });
 });

@@ -1,14 +1,25 @@
 // What ends or refuses a caller though the call itself is fine: rates, tokens that run out, a broken session, limits.
+import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { SignJWT } from 'jose';
 import { startAttune, type Attune } from '../support/attune.js';
+import { isRunning } from '../support/child.js';
 import { closeStreams, openEvents, request } from '../support/http.js';
+import { rawConnection } from '../support/raw-connection.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
-import { expectError, freshId } from '../support/shapes.js';
+import { metric, wholeLog } from '../support/session-log.js';
+import { expectError, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
 import { until } from '../support/until.js';
 
+/** How long after its end a token still counts, seconds. */
+const TOLERANCE_S = 5;
+/** Calls per second of the node that lets more through: twice as many at once. */
+const RATE = 50;
+/** Who was refused for it is refused for so long at least, milliseconds. */
+const REFUSED_MS = 100;
 const SECRET = 'a secret that is used by tests and by nothing else';
 
 function tokenFor(seconds: number): Promise<string> {
@@ -134,5 +145,76 @@ describe('limits', () => {
     } finally {
       await plain.destroy();
     }
+  });
+
+  describe('at 50 calls a second', () => {
+    let guarded: Attune;
+    before(async () => {
+      const env = { ...wholeLog, AUTH_SECRET: SECRET, RATE_CALLS_PER_S: String(RATE) };
+      guarded = await startAttune({ redisUrl: redis.url, env });
+    });
+    after(() => guarded?.destroy());
+
+    it('[V3] an event stream whose token runs out while nobody reads it harms nobody', async () => {
+      const expiresAt = Math.floor(Date.now() / 1000) - 2;
+      const token = await tokenFor(-2);
+      const writer = await connect(guarded.url, { token: await tokenFor(600) });
+      const sessionId = freshId('v');
+      await writer.ok('session:open', { sessionId });
+      const cutBefore = await metric(guarded.url, 'attune_slow_readers_cut_total');
+      const content = 'x'.repeat(250_000);
+      const streams: Socket[] = [];
+      const path = `/v1/sessions/${sessionId}/events`;
+      // The later it was opened the less it leaves unread: those between too little to notice and enough to be cut are it.
+      for (const _ of Array.from({ length: 30 })) {
+        const stream = await rawConnection(guarded.port, [
+          `GET ${path} HTTP/1.1`,
+          `Host: 127.0.0.1:${guarded.port}`,
+          `Authorization: Bearer ${token}`,
+        ]);
+        const [head] = await new Promise<Buffer[]>((resolve) => {
+          stream.once('data', (...read) => resolve(read));
+        });
+        stream.pause();
+        expect(head!.toString()).to.match(/^HTTP\/1.1 200 /);
+        streams.push(stream);
+        await writer.ok('message:add', { sessionId, message: { role: 'user', content } });
+      }
+      expect(Date.now(), 'streams were opened in time').to.be.lessThan((expiresAt + TOLERANCE_S) * 1000);
+      await until(() => Date.now() > (expiresAt + TOLERANCE_S) * 1000 + 100, { what: 'the end of the token' });
+      const cut = (await metric(guarded.url, 'attune_slow_readers_cut_total')) - cutBefore;
+      expect(cut, 'streams that left too much unread').to.be.within(1, streams.length - 4);
+      await writer.ok('message:add', { sessionId, message: { role: 'user', content: 'after' } });
+      await writer.ok('settings:update', { sessionId, merge: { model: 'after' } });
+      expect(isRunning(guarded.process), guarded.stderr()).to.equal(true);
+      for (const stream of streams) stream.destroy();
+    });
+
+    it('[V7] what a socket sends behind a RATE_LIMITED update is refused too, until the time to retry', async () => {
+      const socket = await connect(guarded.url, { token: await tokenFor(600) });
+      const sessionId = freshId('v');
+      await socket.ok('session:open', { sessionId });
+      const sent: { at: number; answeredAt: number; ack: Wire }[] = [];
+      const send = async (n: number) => {
+        const at = performance.now();
+        const ack = await socket.call('settings:update', { sessionId, merge: { n } });
+        sent[n] = { at, answeredAt: performance.now(), ack };
+      };
+      const asked = Array.from({ length: 2 * RATE + 1 }, (_, n) => send(n));
+      // A token comes every 20 ms: some come while these are sent, one behind the other.
+      const endsAt = performance.now() + 80;
+      while (performance.now() < endsAt) {
+        asked.push(send(asked.length));
+        await delay(1);
+      }
+      await Promise.all(asked);
+      const first = sent.findIndex(({ ack }) => !ack.ok);
+      expectError(sent[first]?.ack.error, 'RATE_LIMITED');
+      const behind = sent.slice(first + 1).filter(({ answeredAt }) => answeredAt < sent[first]!.at + REFUSED_MS);
+      expect(behind.length, 'answered within that time').to.be.above(0);
+      expect(behind.filter(({ ack }) => ack.ok)).to.deep.equal([]);
+      expect(sent[first]!.ack.error.retryAfterMs).to.be.at.least(REFUSED_MS);
+      await until(async () => (await socket.call('settings:update', { sessionId, merge: { n: 0 } })).ok);
+    });
   });
 });

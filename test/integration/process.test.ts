@@ -398,6 +398,30 @@ describe('the process', () => {
       expect(ack.epoch).to.equal(told.session.epoch);
     });
 
+    it('[V5] an update that waits while Redis is started anew within half a second is acknowledged', async () => {
+      const external = await redis();
+      const server = await attune({ redisUrl: external.url });
+      const { socket, sessionId } = await session(server);
+      const other = await connect(server.url);
+      await external.kill();
+      await until(async () => (await ready(server)).status === 503, { what: 'the loss' });
+      const asked = performance.now();
+      const waiting = Promise.all([
+        socket.ok('settings:update', { sessionId, updateId: 'one', merge: { one: 1 } }),
+        other.ok('settings:update', { sessionId, updateId: 'two', merge: { two: 2 } }),
+        other.ok('message:add', { sessionId, updateId: 'three', message: { role: 'user', content: '3' } }),
+      ]);
+      waiting.catch(() => undefined);
+      await until(() => performance.now() - asked > 400, { what: 'Redis to be away for a while' });
+      await external.restart();
+      expect((await waiting).map(({ revision }) => revision)).to.have.members([2, 3, 4]);
+      const { session: now } = await socket.ok('session:get', { sessionId });
+      expect(now).to.include({ revision: 4, messageCount: 1 });
+      expect(now.settings).to.include({ one: 1, two: 2 });
+      const { commits } = await socket.ok('session:join', { sessionId, cursor: { epoch: now.epoch, revision: 1 } });
+      expect(commits.map((commit: Wire) => commit.updateId)).to.have.members(['one', 'two', 'three']);
+    });
+
     it('[P17] a session whose data are gone from Redis is session:deleted with the reason lost', async () => {
       const external = await redis();
       const server = await attune({ redisUrl: external.url });

@@ -1,45 +1,20 @@
-// Black-box tests of the session:* events and of what a room is sent, from the contract alone.
+// Black-box tests of the session:* events, from the contract alone. What rooms are sent has a file of its own.
 import { expect } from 'chai';
-import fastJsonPatch from 'fast-json-patch';
 import { startAttune, type Attune } from '../support/attune.js';
-import { request } from '../support/http.js';
 import { closeRawSockets, openRaw } from '../support/raw-socket.js';
+import { caughtUp, commitsSeen, revisionsOf } from '../support/room.js';
 import {
   expectAuthor,
   expectBase,
   expectError,
-  expectRevision,
   expectSession,
-  expectTime,
   expectWrite,
   freshId,
   type Wire,
 } from '../support/shapes.js';
 import { closeSockets, connect, connectRefused, type HandshakeAuth, type TestSocket } from '../support/socket.js';
-import { until } from '../support/until.js';
 
-const COMMIT_EVENTS = [
-  'settings:updated',
-  'message:added',
-  'message:updated',
-  'message:deleted',
-  'session:described',
-  'session:cleared',
-  'session:deleted',
-];
-
-/** The commits of a session that a socket was sent, in order of arrival, as a list of commits shows them. */
-function commitsSeen(socket: TestSocket, sessionId: string): Wire[] {
-  return socket.events
-    .filter(({ event, body }) => COMMIT_EVENTS.includes(event) && body.sessionId === sessionId)
-    .map(({ event, body }) => ({ ...body, event }));
-}
-
-const revisionsOf = (commits: Wire[]): number[] => commits.map((commit) => commit.revision);
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
-const applyDelta = (settings: Wire, delta: Wire): Wire =>
-  fastJsonPatch.applyPatch(structuredClone(settings), delta, true).newDocument;
-
 describe('sessions over Socket.IO', () => {
   let attune: Attune;
   before(async () => {
@@ -53,15 +28,6 @@ describe('sessions over Socket.IO', () => {
   async function opened(socket: TestSocket, more: Wire = {}): Promise<Wire> {
     return (await socket.ok('session:open', { sessionId: freshId('c'), ...more })).session;
   }
-  /** A second writer's whole view: everything up to the session's newest revision has arrived at `reader`. */
-  async function caughtUp(reader: TestSocket, sessionId: string): Promise<Wire> {
-    const { session } = await reader.ok('session:get', { sessionId });
-    await until(() => revisionsOf(commitsSeen(reader, sessionId)).includes(session.revision), {
-      what: `revision ${session.revision}`,
-    });
-    return session;
-  }
-
   describe('session:open', () => {
     it('[C1] makes a session and answers with the whole document', async () => {
       const socket = await client({ clientId: 'tab-a', kind: 'bot' });
@@ -340,6 +306,18 @@ describe('sessions over Socket.IO', () => {
       const { session } = await leaver.ok('session:join', { sessionId });
       expect(session.settings.model).to.equal('a');
     });
+
+    it('[V1] a join whose creation is too large, sent behind another join, is refused with its own error', async () => {
+      const socket = await client();
+      const { id: sessionId } = await opened(socket);
+      const [first, second] = await Promise.all([
+        socket.call('session:join', { sessionId }),
+        socket.call('session:join', { sessionId, create: true, metadata: { x: 'y'.repeat(9000) } }),
+      ]);
+      expect(first.ok).to.equal(true);
+      expectError(second.error, 'TOO_LARGE');
+      await socket.ok('session:get', { sessionId });
+    });
   });
 
   describe('session:get', () => {
@@ -400,6 +378,30 @@ describe('sessions over Socket.IO', () => {
       expect(revisionsOf(commitsSeen(socket, sessionId))).to.deep.equal([2]);
       await socket.refused('session:describe', { sessionId: freshId('none'), title: 'x' }, 'SESSION_NOT_FOUND');
     });
+
+    it('[T30] a title or metadata that was removed is in neither acknowledgement nor event nor document', async () => {
+      const [writer, reader] = [await client(), await client()];
+      const { id: sessionId } = await opened(writer);
+      await reader.ok('session:join', { sessionId });
+      const describe = async (change: Wire) => {
+        const ack = expectWrite(await writer.ok('session:describe', { sessionId, ...change }), { duplicate: false });
+        const body = expectBase(await reader.next('session:described', ({ revision }) => revision === ack.revision));
+        return { ack, body };
+      };
+      const set = await describe({ title: 'T', metadata: { k: 1 } });
+      for (const one of [set.ack, set.body]) expect(one).to.deep.include({ title: 'T', metadata: { k: 1 } });
+      const untitled = await describe({ title: null });
+      for (const one of [untitled.ack, untitled.body]) {
+        expect(one).to.not.have.property('title');
+        expect(one).to.deep.include({ metadata: { k: 1 } });
+      }
+      const bare = await describe({ metadata: null });
+      for (const one of [bare.ack, bare.body]) expect(one).to.not.have.any.keys('title', 'metadata');
+      const { session } = await reader.ok('session:get', { sessionId });
+      expect(session).to.include({ revision: 4 }).and.not.have.any.keys('title', 'metadata');
+      const nothing = await writer.ok('session:describe', { sessionId, title: null, metadata: null });
+      expect(nothing).to.include({ revision: 4, duplicate: false });
+    });
   });
 
   describe('session:delete', () => {
@@ -456,186 +458,6 @@ describe('sessions over Socket.IO', () => {
       const error = await socket.refused('session:delete', { sessionId, ifEpoch: 'another' }, 'REVISION_CONFLICT');
       expect(error.details).to.include({ epoch, revision: 1 });
       await socket.ok('session:delete', { sessionId, ifEpoch: epoch });
-    });
-  });
-
-  describe('what a room is sent', () => {
-    it('[C24] is each commit after the join once, in order, without a gap, whoever writes and whenever one joins', async () => {
-      const [early, late, ...writers] = await Promise.all(range(1, 5).map(() => client()));
-      const { id: sessionId } = await opened(early as TestSocket);
-      await early?.ok('session:join', { sessionId });
-      const write = (socket: TestSocket, who: number, n: number) =>
-        n % 5 === 0
-          ? socket.ok('message:add', { sessionId, message: { role: 'user', content: `${who}.${n}` } })
-          : socket.ok('settings:update', { sessionId, merge: { options: { [`w${who}`]: n } } });
-      const acks = writers.flatMap((socket, who) => range(1, 40).map((n) => write(socket, who, n)));
-      const joined = await late?.ok('session:join', { sessionId });
-      const revisions = revisionsOf(await Promise.all(acks));
-      expect(new Set(revisions).size, 'each write has a revision of its own').to.equal(120);
-      await caughtUp(early as TestSocket, sessionId);
-      expect(revisionsOf(commitsSeen(early as TestSocket, sessionId))).to.deep.equal(range(2, 121));
-      const from = joined.session.revision;
-      if (from < 121) await caughtUp(late as TestSocket, sessionId);
-      expect(revisionsOf(commitsSeen(late as TestSocket, sessionId))).to.deep.equal(range(from + 1, 121));
-    });
-
-    it('[C25] carries the commit base and reaches the writer too', async () => {
-      const socket = await client({ clientId: 'tab-z', kind: 'tab' });
-      const { id: sessionId, epoch } = await opened(socket);
-      await socket.ok('session:join', { sessionId });
-      const ack = await socket.ok('settings:update', { sessionId, merge: { model: 'own' }, updateId: 'mine' });
-      const told = expectBase(await socket.next('settings:updated'), { sessionId, epoch, updateId: 'mine' });
-      expect(told.revision).to.equal(ack.revision);
-      expectAuthor(told.by, { userId: 'anonymous', clientId: 'tab-z', kind: 'tab' });
-    });
-
-    it('[C26] includes writes that asked for no acknowledgement', async () => {
-      const [writer, reader] = [await client(), await client()];
-      const { id: sessionId } = await opened(writer);
-      await reader.ok('session:join', { sessionId });
-      writer.send('settings:update', { sessionId, merge: { model: 'silent' } });
-      expect((await reader.next('settings:updated')).settings.model).to.equal('silent');
-    });
-
-    it('[C31] is nothing of other sessions', async () => {
-      const [writer, reader] = [await client(), await client()];
-      const [one, two] = [await opened(writer), await opened(writer)];
-      await reader.ok('session:join', { sessionId: one.id });
-      await writer.ok('settings:update', { sessionId: two.id, merge: { model: 'secret' } });
-      await writer.ok('settings:update', { sessionId: one.id, merge: { model: 'open' } });
-      expect((await reader.next('settings:updated')).sessionId).to.equal(one.id);
-      expect(reader.events).to.have.length(1);
-    });
-
-    it('[C33] forgets from the log what a clear or a deleted message removed', async () => {
-      const [writer, reader] = [await client(), await client()];
-      const { id: sessionId, epoch } = await opened(writer);
-      for (const id of ['deleted', 'cleared']) {
-        await writer.ok('message:add', { sessionId, message: { id, role: 'user', content: `SECRET ${id}` } });
-        await writer.ok('message:update', { sessionId, messageId: id, append: ' SECRET too' });
-      }
-      await writer.ok('message:delete', { sessionId, messageId: 'deleted' });
-      const cursor = { epoch, revision: 1 };
-      const partly = JSON.stringify(await reader.ok('session:join', { sessionId, cursor }));
-      expect(partly).to.not.include('SECRET deleted');
-      await writer.ok('session:clear', { sessionId });
-      const ack = await reader.ok('session:join', { sessionId, cursor });
-      expect(JSON.stringify(ack)).to.not.include('SECRET');
-      expect(ack.revision ?? ack.session.revision).to.equal(7);
-    });
-
-    it('[C34] begins, for a cursor before the first commit, with session:created', async () => {
-      const socket = await client({ clientId: 'maker' });
-      const session = await opened(socket, { settings: { model: 'first' }, title: 'T', metadata: { a: 1 } });
-      const cursor = { epoch: session.epoch, revision: 0 };
-      const ack = await socket.ok('session:join', { sessionId: session.id, cursor });
-      expect(ack.commits).to.have.length(1);
-      const created = expectBase(ack.commits[0], { event: 'session:created', revision: 1, title: 'T' });
-      expect(created.settings).to.deep.equal(session.settings);
-      expect(created.metadata).to.deep.equal({ a: 1 });
-      expectAuthor(created.by, { clientId: 'maker' });
-    });
-
-    it('[C32] after a time of not reading is no gap: the next commits, a snapshot, or an end after which one resumes', async function () {
-      this.timeout(30_000);
-      const writer = await client();
-      const { id: sessionId, epoch } = await opened(writer);
-      const slow = await openRaw(attune.url);
-      const joined = await slow.ask('session:join', JSON.stringify({ sessionId }));
-      slow.ws.pause();
-      const filler = 'x'.repeat(60_000);
-      for (const n of range(1, 200)) {
-        await writer.ok('settings:update', { sessionId, replace: { options: { n, filler } } });
-      }
-      slow.ws.resume();
-      const { session } = await writer.ok('session:get', { sessionId });
-      const isOfOrder = ({ event, body }: { event: string; body: Wire }) =>
-        body.sessionId === sessionId && event !== 'presence:updated';
-      const seen = () => slow.events().filter(isOfOrder);
-      const positionOf = ({ event, body }: { event: string; body: Wire }): number =>
-        event === 'session:snapshot' ? body.session.revision : body.revision;
-      const isNewest = () => seen().some((one) => positionOf(one) === session.revision);
-      const isCut = () => slow.ws.readyState === slow.ws.CLOSED;
-      await until(() => isCut() || isNewest(), {
-        deadlineMs: 10_000,
-        everyMs: 100,
-        what: 'the newest state or the end',
-      });
-      let position: number = joined.session.revision;
-      for (const one of seen()) {
-        if (one.event === 'session:snapshot') expect(one.body.reason).to.be.oneOf(['slow-consumer', 'gap']);
-        else expect(one.body.revision).to.equal(position + 1);
-        expect(positionOf(one)).to.be.above(position);
-        position = positionOf(one);
-      }
-      const again = await client();
-      const ack = await again.ok('session:join', { sessionId, cursor: { epoch, revision: position } });
-      if (ack.resumed) expect(revisionsOf(ack.commits)).to.deep.equal(range(position + 1, session.revision));
-      else expect(ack.session).to.deep.equal(session);
-    });
-  });
-
-  describe('delivery and body of a join', () => {
-    it('[C21] latest may skip settings, never the last, and sends it before a later commit of another kind', async () => {
-      const [writer, reader] = [await client(), await client()];
-      const { id: sessionId } = await opened(writer);
-      await reader.ok('session:join', { sessionId, delivery: 'latest' });
-      const burst = range(1, 80).map((n) => writer.ok('settings:update', { sessionId, merge: { options: { n } } }));
-      const message = writer.ok('message:add', { sessionId, message: { role: 'user', content: 'then' } });
-      const tail = range(81, 99).map((n) => writer.ok('settings:update', { sessionId, merge: { options: { n } } }));
-      await Promise.all([...burst, message, ...tail]);
-      await caughtUp(reader, sessionId);
-      const seen = commitsSeen(reader, sessionId);
-      const revisions = revisionsOf(seen);
-      expect(revisions).to.deep.equal([...new Set(revisions)].sort((a, b) => a - b));
-      const at = seen.findIndex((commit) => commit.event === 'message:added');
-      expect(seen[at - 1]).to.include({ event: 'settings:updated', revision: 81 });
-      expect(seen[at - 1].settings.options.n).to.equal(80);
-      expect(seen.at(-1).settings.options.n).to.equal(99);
-    });
-
-    it('[C22] delta sends operations and their base instead of the settings, and leaves them out of acknowledgements', async () => {
-      const [writer, reader] = [await client(), await client()];
-      const session = await opened(writer, { settings: { list: [1, 2, 3], 'a/b~c': { deep: true } } });
-      const base = { sessionId: session.id };
-      await reader.ok('session:join', { ...base, body: 'delta' });
-      const own = await reader.ok('settings:update', { ...base, merge: { list: [1, 3], mode: 'm' } });
-      expect(own).to.not.have.property('settings');
-      expect(own).to.include.keys('settingsRevision', 'updatedAt', 'changedPaths', 'revision', 'epoch', 'duplicate');
-      await writer.ok('settings:update', { ...base, patch: [{ op: 'remove', path: '/a~1b~0c/deep' }] });
-      const full = await writer.ok('settings:update', { ...base, replace: { model: 'whole' } });
-      expect(full.settings).to.deep.equal({ model: 'whole' });
-      await caughtUp(reader, session.id);
-      let { settings, settingsRevision } = session;
-      for (const event of reader.bodies('settings:updated')) {
-        expectBase(event, base);
-        expect(event).to.not.have.any.keys('settings', 'request');
-        expect(event.from).to.equal(settingsRevision);
-        settings = applyDelta(settings, event.delta);
-        settingsRevision = event.settingsRevision;
-        expect(event.changedPaths).to.be.an('array').with.length.above(0);
-      }
-      expect(settings).to.deep.equal({ model: 'whole' });
-      expect(reader.bodies('settings:updated')).to.have.length(3);
-    });
-
-    it('[C23] delta and latest together carry, after conflation, settings or a delta that applies', async () => {
-      const [writer, reader] = [await client(), await client()];
-      const session = await opened(writer);
-      const sessionId = session.id;
-      await reader.ok('session:join', { sessionId, body: 'delta', delivery: 'latest' });
-      await Promise.all(
-        range(1, 120).map((n) => writer.ok('settings:update', { sessionId, merge: { options: { [`k${n % 7}`]: n } } })),
-      );
-      const now = await caughtUp(reader, sessionId);
-      let { settings, settingsRevision } = session;
-      for (const event of reader.bodies('settings:updated')) {
-        if (event.settings === undefined) expect(event.from).to.equal(settingsRevision);
-        settings = event.settings ?? applyDelta(settings, event.delta);
-        settingsRevision = event.settingsRevision;
-      }
-      expect(settings).to.deep.equal(now.settings);
-      expect(settingsRevision).to.equal(now.settingsRevision);
     });
   });
 
@@ -696,31 +518,5 @@ describe('sessions over Socket.IO', () => {
       expectAuthor(one.updatedBy, { userId: 'anonymous' });
       expect(one.updatedBy.clientId).to.not.equal(two.updatedBy.clientId);
     });
-  });
-});
-
-describe('the log of a session, with small limits', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune({ env: { LOG_COMMITS_MAX: '10' } });
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
-
-  it('[C14] serves a cursor that it still reaches, and answers an older one with the document', async () => {
-    const [writer, reader] = [await connect(attune.url), await connect(attune.url)];
-    const { session } = await writer.ok('session:open', { sessionId: freshId('c') });
-    const { id: sessionId, epoch } = session;
-    for (const n of range(1, 40)) await writer.ok('settings:update', { sessionId, merge: { options: { n } } });
-    const near = await reader.ok('session:join', { sessionId, cursor: { epoch, revision: 31 } });
-    expect(near.resumed).to.equal(true);
-    expect(revisionsOf(near.commits)).to.deep.equal(range(32, 41));
-    const far = await reader.ok('session:join', { sessionId, cursor: { epoch, revision: 1 } });
-    expectSession(far.session, sessionId);
-    expect(far.resumed ?? false).to.equal(false);
-    expectRevision(far.session.revision, 41);
-    expectTime(far.session.updatedAt);
-    const { body } = await request('GET', `${attune.url}/v1/sessions/${sessionId}`);
-    expect(body).to.deep.equal(far.session);
   });
 });

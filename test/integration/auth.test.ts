@@ -137,9 +137,8 @@ describe('tokens and roles', () => {
       const { message } = await socket.ok('message:add', { sessionId, message: { role: 'user', content: 'x' } });
       expect(message.author).to.deep.equal(wanted);
       const forged = { role: 'user', content: 'x', author: { userId: 'eve', clientId: 'c', kind: 'tab' } };
-      const second = await socket.call('message:add', { sessionId, message: forged });
-      if (second.ok) expect(second.message.author).to.deep.equal(wanted);
-      else expect(second.error.code).to.equal('INVALID_REQUEST');
+      const { message: second } = await socket.ok('message:add', { sessionId, message: forged });
+      expect(second.author).to.deep.equal(wanted);
       const byHttp = await http(given, 'PATCH', `/v1/sessions/${sessionId}`, { title: 'T' });
       expect(byHttp.status).to.equal(200);
       const { session: now } = await socket.ok('session:get', { sessionId });
@@ -375,8 +374,7 @@ describe('tokens and roles', () => {
       await mine.owner.ok('settings:update', { sessionId: mine.sessionId, merge: { model: 'newer' } });
       const headers = { authorization: `Bearer ${given}`, 'content-type': 'application/x-ndjson' };
       const sent = await request('POST', `${attune.url}/v1/import?existing=replace`, { body: text, headers });
-      if (sent.status === 200) expect(sent.body).to.include({ taken: 0, replaced: 0, refused: 1 });
-      else expectProblem(sent, 'FORBIDDEN', 403);
+      expectProblem(sent, 'FORBIDDEN', 403);
       const { session } = await mine.owner.ok('session:get', { sessionId: mine.sessionId });
       expect(session.settings.model).to.equal('newer');
     });

@@ -88,6 +88,7 @@ describe('the live list of messages', () => {
     // Never twice, and never gone again.
     for (const text of seen) expect(text.split(',').filter((one) => one === 'mine').length).to.be.at.most(1);
     const first = seen.findIndex((text) => text.includes('mine'));
+    expect(first, 'shown at once').to.be.at.least(0);
     expect(seen.slice(first).every((text) => text.includes('mine'))).to.equal(true);
   });
 

@@ -177,8 +177,7 @@ describe('HTTP', () => {
       const operations = [{ op: 'replace', path: '/x', value: [3] }];
       expect(await patched('application/json-patch+json', operations)).to.deep.equal({ model: 'a', x: [3] });
       const wrong = await json('PATCH', `${path}/settings`, '{"x":4}', { 'content-type': 'text/plain' });
-      expect(wrong.status).to.be.oneOf([400, 415]);
-      expectProblem(wrong, 'INVALID_REQUEST', wrong.status);
+      expectProblem(wrong, 'INVALID_REQUEST', 400);
       const mixed = json('PATCH', `${path}/settings`, { x: 5 }, { 'content-type': 'application/json-patch+json' });
       await refused(mixed, 'INVALID_REQUEST');
       await refused(json('PATCH', `${path}/settings`, operations), 'INVALID_REQUEST');
@@ -258,7 +257,7 @@ describe('HTTP', () => {
       await reader.ok('session:join', { sessionId: id });
       const add = async (body: Wire): Promise<Wire> => {
         const answer = await json('POST', `${path}/messages`, body);
-        expect(answer.status, answer.text).to.be.oneOf([200, 201]);
+        expect(answer.status, answer.text).to.equal(201);
         expectWrite(answer.body, { epoch, duplicate: false });
         expect(answer.body).to.not.have.property('ok');
         return expectMessage(answer.body.message);
@@ -276,7 +275,7 @@ describe('HTTP', () => {
       expectMessage(updated.body.message, { content: '1+', status: 'error', revision: 5 });
       expect((await get(`${path}/messages?after=4`)).messages).to.deep.equal([updated.body.message]);
       const deleted = await call('DELETE', `${path}/messages/one`);
-      expect(deleted.status).to.be.oneOf([200, 204]);
+      expect(deleted.status).to.equal(200);
       expect((await reader.next('message:deleted')).messageId).to.equal('one');
       await refused(call('DELETE', `${path}/messages/one`), 'MESSAGE_NOT_FOUND');
       await refused(json('PATCH', `${path}/messages/one`, { append: 'x' }), 'MESSAGE_NOT_FOUND');
@@ -295,7 +294,7 @@ describe('HTTP', () => {
       await json('POST', `${path}/messages`, { id, role: 'user', content: 'x' });
       const at = `${path}/messages/${encodeURIComponent(id)}`;
       expect((await ok(json('PATCH', at, { content: 'y' }))).body.message).to.include({ id, content: 'y' });
-      expect((await call('DELETE', at)).status).to.be.oneOf([200, 204]);
+      expect((await call('DELETE', at)).status).to.equal(200);
       await refused(call('DELETE', `${path}/messages/%E0%A4%A`), 'INVALID_REQUEST');
     });
   });
@@ -347,7 +346,7 @@ describe('HTTP', () => {
       const polluted = '{"a":{"__proto__":{"polluted":1}}}';
       await refused(json('PUT', `${path}/settings`, polluted), 'INVALID_REQUEST', 400);
       const deep = `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`;
-      await refused(json('PUT', `${path}/settings`, deep), ['INVALID_REQUEST', 'TOO_LARGE']);
+      await refused(json('PUT', `${path}/settings`, deep), 'INVALID_REQUEST');
       expect((await get(path)).revision).to.equal(2);
     });
 
@@ -416,7 +415,7 @@ describe('HTTP', () => {
         const { status, headers } = await call('OPTIONS', `${path}/settings`, {
           headers: { origin: ORIGIN, 'access-control-request-method': method, 'access-control-request-headers': asked },
         });
-        expect(status).to.be.oneOf([200, 204]);
+        expect(status).to.equal(204);
         expect(headers.get('access-control-allow-origin')).to.equal(ORIGIN);
         expect(headers.get('access-control-allow-methods')).to.include(method);
         const allowed = (headers.get('access-control-allow-headers') ?? '').toLowerCase().split(/\s*,\s*/);

@@ -134,10 +134,7 @@ describe('limits', () => {
       const refused = acks.findIndex((ack) => !ack.ok);
       expect(refused, 'nothing was refused').to.be.greaterThan(0);
       expectError(acks[refused].error, 'OVERLOADED');
-      const codes = new Set(acks.filter((ack) => !ack.ok).map((ack) => ack.error.code));
-      expect([...codes]).to.have.members(
-        [...new Set(['OVERLOADED', ...codes])].filter((code) => /^(OVERLOADED|UNAVAILABLE)$/.test(code)),
-      );
+      for (const { error } of acks.filter((ack) => !ack.ok)) expectError(error, ['OVERLOADED', 'UNAVAILABLE']);
       const revisions = acks.filter((ack) => ack.ok).map((ack) => ack.revision as number);
       expect(revisions).to.deep.equal([...revisions].sort((a, b) => a - b));
       const { session } = await socket.ok('session:get', { sessionId });

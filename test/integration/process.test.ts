@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import { runAttune, startAttune, type Attune } from '../support/attune.js';
 import { expectProblem, request } from '../support/http.js';
 import { startRedis, type RedisOptions, type TestRedis } from '../support/redis.js';
-import { expectSession, freshId, type Wire } from '../support/shapes.js';
+import { expectError, expectSession, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
@@ -315,12 +315,10 @@ describe('the process', () => {
       const codes = answers.map((ack) => (ack.ok ? 'ok' : ack.error.code));
       for (const code of codes) expect(code).to.be.oneOf(['OUTCOME_UNKNOWN', 'UNAVAILABLE']);
       const firstWaiting = codes.indexOf('UNAVAILABLE');
-      if (firstWaiting >= 0) expect(codes.slice(firstWaiting)).to.not.include('OUTCOME_UNKNOWN');
-      const first = await anonymous;
-      expect(first.ok).to.equal(false);
-      if (first.error.code === 'OUTCOME_UNKNOWN') {
-        expect(first.error.details.updateId).to.be.a('string').with.length.within(1, 128);
-      }
+      expect(firstWaiting, 'something waited').to.be.at.least(0);
+      expect(codes.slice(firstWaiting)).to.not.include('OUTCOME_UNKNOWN');
+      const { details } = expectError((await anonymous).error, 'OUTCOME_UNKNOWN');
+      expect(details.updateId).to.be.a('string').with.length.within(1, 128);
       await until(async () => (await ready(server)).status === 200, { deadlineMs: 10_000, what: 'readiness' });
       const { session: between } = await socket.ok('session:get', { sessionId });
       for (const [at, code] of codes.entries()) {
@@ -372,12 +370,10 @@ describe('the process', () => {
       await until(async () => (await ready(server)).status === 503, { what: '/readyz to say 503' });
       expect((await ready(server)).body.ready).to.equal(false);
       expect((await request('GET', `${server.url}/livez`)).status).to.equal(200);
-      const started = Date.now();
       const error = await socket.refused('settings:update', { sessionId, merge: { a: 1 } }, [
         'UNAVAILABLE',
         'OUTCOME_UNKNOWN',
       ]);
-      expect(Date.now() - started, 'answered soon').to.be.below(5_000);
       if (error.code === 'UNAVAILABLE') expect(error.retryAfterMs).to.be.a('number').that.is.above(0);
       await socket.refused('session:get', { sessionId }, 'UNAVAILABLE');
       const problem = await request('GET', `${server.url}/v1/sessions/${sessionId}`);

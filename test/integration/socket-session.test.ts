@@ -127,12 +127,15 @@ describe('sessions over Socket.IO', () => {
       const socket = await client();
       const session = await opened(socket, { title: 'é'.repeat(200), metadata: { text: 'x'.repeat(8_000) } });
       expect(session.title).to.equal('é'.repeat(200));
-      const tooMuch = [{ title: 'x'.repeat(201) }, { metadata: { text: 'x'.repeat(8_192) } }];
-      for (const more of tooMuch) {
+      const tooMuch = [
+        [{ title: 'x'.repeat(201) }, 'INVALID_REQUEST'],
+        [{ metadata: { text: 'x'.repeat(8_192) } }, 'TOO_LARGE'],
+      ] as const;
+      for (const [more, code] of tooMuch) {
         const sessionId = freshId('c');
-        await socket.refused('session:open', { sessionId, ...more }, ['TOO_LARGE', 'INVALID_REQUEST']);
+        await socket.refused('session:open', { sessionId, ...more }, code);
         await socket.refused('session:get', { sessionId }, 'SESSION_NOT_FOUND');
-        await socket.refused('session:describe', { sessionId: session.id, ...more }, ['TOO_LARGE', 'INVALID_REQUEST']);
+        await socket.refused('session:describe', { sessionId: session.id, ...more }, code);
       }
       for (const more of [{ title: 5 }, { metadata: 'x' }, { metadata: [1] }]) {
         await socket.refused('session:open', { sessionId: freshId('c'), ...more }, 'INVALID_REQUEST');

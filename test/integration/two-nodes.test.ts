@@ -210,30 +210,33 @@ describe('two nodes on one Redis', () => {
       const flooders = await Promise.all(range(0, 3).map((i) => connect(both()[i % 2 ? 1 : 0].url)));
       const [one, other] = await Promise.all(both().map((node) => connect(node.url)));
       let outstanding = 0;
+      let taken = 0;
       let flooding = true;
       const floods = flooders.map(async (socket, who) => {
         for (let n = 1; flooding; n += 1) {
           outstanding += 200;
           await Promise.all(
-            range(1, 200).map((k) =>
-              socket.ok('settings:update', { sessionId: flooded, merge: { [`f${who}`]: n * k } }),
-            ),
+            range(1, 200).map(async (k) => {
+              await socket.ok('settings:update', { sessionId: flooded, merge: { [`f${who}`]: n * k } });
+              taken += 1;
+            }),
           );
           outstanding -= 200;
         }
       });
       await until(() => outstanding >= 800, { what: 'the flood' });
-      let slowestMs = 0;
+      let mostBefore = 0;
       for (const n of range(1, 40)) {
         const socket = n % 2 === 0 ? one! : other!;
-        const began = performance.now();
+        const before = taken;
         await socket.ok('settings:update', { sessionId: calm, merge: { n } });
-        slowestMs = Math.max(slowestMs, performance.now() - began);
+        mostBefore = Math.max(mostBefore, taken - before);
         expect(outstanding, 'the flood goes on').to.be.at.least(200);
       }
       flooding = false;
       await Promise.all(floods);
-      expect(slowestMs, 'milliseconds that an update of the calm session took').to.be.below(1500);
+      // Whatever waits when it comes may be decided before it, and what comes meanwhile not for long.
+      expect(mostBefore, 'updates of the flood that were taken before one of the calm session').to.be.below(2 * 800);
       expectSoundLog(await readLog(direct, calm));
     });
 
@@ -387,11 +390,9 @@ describe('two nodes on one Redis', () => {
           );
           await acknowledgements(writers, 200);
           isGone = true;
-          const began = performance.now();
           if (how === 'SIGKILL') await leaving.kill();
           else {
             expect(await leaving.stop()).to.equal(0);
-            expect(performance.now() - began, 'milliseconds that it took to leave').to.be.below(6000);
             expect(leaves.socket.bodies('server:draining')).to.have.length(1);
           }
           await acknowledgements(writers, 200);

@@ -78,14 +78,16 @@ describe('json', () => {
     expect(refused).to.include({ code: 'INVALID_REQUEST', path: '/a~1b/0/~0' });
   });
 
-  it('[J3] a million levels neither overflow nor dawdle', () => {
+  it('[J3] looks no deeper than it may', () => {
+    const bottom = Object.defineProperty({}, 'deeper', { enumerable: true, get: () => expect.fail('was read') });
+    let value: object = bottom;
+    for (let level = 0; level < 40; level += 1) value = level % 2 === 0 ? [value] : { value };
+    expect(refusalOf(checkJson(value, { maxDepth: 40, maxBytes: 1e9 })).code).to.equal('INVALID_REQUEST');
+  });
+
+  it('[J3] a million levels do not overflow, and the pointer in the refusal is short', () => {
     for (const kind of ['array', 'object'] as const) {
       const value = nested(1_000_000, kind);
-      const started = performance.now();
-      expect(refusalOf(checkJson(value, { maxDepth: 40, maxBytes: 1e9 })).code).to.equal('INVALID_REQUEST');
-      // Well under a millisecond here; generous, because the machine has other things to do.
-      expect(performance.now() - started).to.be.below(100);
-      // Walked to the bottom, the pointer in the refusal is still short.
       const refused = refusalOf(checkJson(value, { maxDepth: 999_999, maxBytes: 1e9 }));
       expect(refused.path).to.have.length(POINTER_CHARACTERS_MAX);
       expect(refused.path.endsWith('…')).to.equal(true);

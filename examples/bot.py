@@ -5,9 +5,11 @@
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -17,6 +19,7 @@ import uuid
 import socketio
 
 WORD_S = 0.04  # pause between two words
+QUOTED_CHARS = 1000  # of a message that the answer quotes
 STORE_EVERY_S = 1  # how often what was said so far is stored; the single words are only shown
 ANSWER_WITHIN_S = 5  # a call without an answer for so long is sent again
 RECONNECT_S = 2  # at most, between two attempts to connect
@@ -27,12 +30,18 @@ async def answer(settings, messages):
     """Your model goes here: yields the answer to the last message piece by piece."""
     options = settings.get('options', {})
     model, mode = settings.get('model', 'no model'), settings.get('mode', 'no mode')
-    asked = json.dumps(messages[-1]['content'], ensure_ascii=False)
+    asked = json.dumps(messages[-1]['content'], ensure_ascii=False)[:QUOTED_CHARS]
     text = f'{model} as {mode} at temperature {options.get("temperature", 1)} read {asked} after {len(messages) - 1} messages.'
     words = text.split(' ')[: options.get('max_tokens', 500)]
     for n, word in enumerate(words):
         await asyncio.sleep(WORD_S)
         yield word if n == 0 else ' ' + word
+
+
+def key_of(message_id):
+    """Stands for a message in ids: itself where it fits into one of at most 128 characters, else its SHA-256 in hex."""
+    fits = re.fullmatch('[!-~]{1,122}', message_id)
+    return message_id if fits else hashlib.sha256(message_id.encode()).hexdigest()
 
 
 class Refused(Exception):
@@ -48,7 +57,7 @@ class Bot:
         self.rooms = {session_id: Room(self, session_id) for session_id in args.sessions}
         self.online = asyncio.Event()
         self.ended = asyncio.get_running_loop().create_future()
-        self.working = {}  # what is under way, by sessions and the ids of answers
+        self.working = {}  # what is under way, by sessions and questions
         self.is_stopping = False
         self.sio = socketio.AsyncClient(reconnection=False)
         # Handlers that are no coroutines run in the order in which things arrive.
@@ -177,7 +186,8 @@ class Room:
         """At the start, and where too much was missed."""
         self.cursor = {'epoch': session['epoch'], 'revision': session['revision']}
         self.settings = session['settings']
-        self.work('what was missed', self.catch_up)
+        # Each by itself, for what one of them reads may be older than the next.
+        self.work(f'what was missed before {session["epoch"]}:{session["revision"]}', self.catch_up)
 
     def commit(self, event, commit):
         self.cursor = {'epoch': commit['epoch'], 'revision': commit['revision']}
@@ -191,8 +201,7 @@ class Room:
 
     def see(self, message, is_asked, settings=None):
         if is_asked and message['role'] == 'user' and message['author']['kind'] != 'bot':
-            reply_id = f'reply-{message["id"]}'
-            self.work(reply_id, lambda: self.reply(reply_id, message, settings))
+            self.work(message['id'], lambda: self.reply(message, settings))
         # Each sign of life puts the end of an answer's writer off.
         if message['id'] in self.silences:
             self.silences.pop(message['id']).cancel()
@@ -202,7 +211,7 @@ class Room:
     def silent(self, message):
         del self.silences[message['id']]
         if self.bot.online.is_set():
-            self.work(message['id'], lambda: self.take_over(message))
+            self.work(message['metadata']['inReplyTo'], lambda: self.take_over(message))
         else:  # who is cut off hears of nobody
             self.see(message, False)
 
@@ -217,13 +226,14 @@ class Room:
         for message in messages:
             self.see(message, message['id'] not in taken)
 
-    async def reply(self, reply_id, question, settings):
+    async def reply(self, question, settings):
         # Every copy adds the same message under the same id: the first one's is added, and all are told whose it is.
-        message = {'id': reply_id, 'role': 'assistant', 'content': '', 'status': 'streaming'}
+        key = key_of(question['id'])
+        message = {'id': f'reply-{key}', 'role': 'assistant', 'content': '', 'status': 'streaming'}
         message['metadata'] = {'inReplyTo': question['id']}
-        reply = await self.call('message:add', message=message, updateId=f'reply:{question["id"]}')
+        reply = await self.call('message:add', message=message, updateId=f'reply:{key}')
         if reply.get('message', message).get('author', {}).get('clientId') == self.bot.client_id:
-            await self.write(reply_id, question, settings)
+            await self.write(message['id'], question, settings)
 
     async def take_over(self, reply):
         messages = (await self.call('message:list'))['messages']
@@ -232,7 +242,7 @@ class Room:
             return
         # Every copy waited for what follows this revision: the first to use this id has it, the others' change is another.
         metadata = {**reply['metadata'], 'takenOverBy': self.bot.client_id}
-        update_id = f'{reply["id"]}:{reply["revision"]}'
+        update_id = key_of(f'{reply["id"]}:{reply["revision"]}')
         taken = await self.call('message:update', messageId=reply['id'], metadata=metadata, updateId=update_id)
         if taken['message']['status'] == 'streaming':
             await self.write(reply['id'], question)
@@ -269,8 +279,8 @@ class Room:
     async def call(self, event, **request):
         return await self.bot.call(event, sessionId=self.id, **request)
 
-    def work(self, reply_id, task):
-        self.bot.work(f'{self.id} {reply_id}', task)
+    def work(self, what, task):
+        self.bot.work(f'{self.id} {what}', task)
 
     def later(self, seconds, work):
         return asyncio.get_running_loop().call_later(seconds, work)

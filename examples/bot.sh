@@ -9,11 +9,17 @@ curl=(curl -sS --connect-timeout 5)
 [ -n "${BOT_TOKEN:-}" ] && curl+=(-H "Authorization: Bearer $BOT_TOKEN")
 last_id='' settings='{}'
 
-# Your model goes here: settings and message, both JSON, to the answer's text.
+# Your model goes here: settings and message, both JSON, to the answer's text. It quotes at most 1000 characters. What may be
+# long goes through pipes: arguments of a program have a limit.
 answer() {
-  jq -rn --argjson settings "$1" --argjson message "$2" '$settings | (.options // {}) as $options
-    | "\(.model // "no model") as \(.mode // "no mode") at temperature \($options.temperature // 1) read \($message.content | tojson)."
-    | split(" ")[:$options.max_tokens // 500] | join(" ")'
+  jq -jn 'input as $settings | input as $message | ($settings.options // {}) as $options
+    | "\($settings.model // "no model") as \($settings.mode // "no mode") at temperature \($options.temperature // 1)"
+    + " read \($message.content | tojson | .[:1000])." | split(" ")[:$options.max_tokens // 500] | join(" ")' <<<"$1 $2"
+}
+
+# Stands for a message (JSON) in ids: its id where that fits into one of at most 128 characters, else the SHA-256 of it in hex.
+key_of() {
+  jq -er '.id | select(test("^[!-~]{1,122}\\z"))' <<<"$1" || jq -j .id <<<"$1" | sha256sum | cut -d ' ' -f 1
 }
 
 # Posts until it is taken or refused for good. The same key is carried out once, however often and by whomever it is sent.
@@ -28,7 +34,7 @@ post() { # key, body
 }
 
 follow() { # one event, JSON
-  local message id text
+  local message key body
   case $(jq -r .event <<<"$1") in
     session:snapshot)
       settings=$(jq -c .session.settings <<<"$1")
@@ -43,10 +49,10 @@ follow() { # one event, JSON
       message=$(jq -c '.message | select(.role == "user" and .author.kind != "bot")' <<<"$1")
       [ -z "$message" ] && return
       # Commits come in their order: these are the settings that were in force when the message was written.
-      text=$(answer "$settings" "$message")
-      id=$(jq -r .id <<<"$message")
-      post "reply:$id" "$(jq -cn --arg id "$id" --arg text "$text" \
-        '{id: "reply-\($id)", role: "assistant", content: $text, metadata: {inReplyTo: $id}}')"
+      key=$(key_of "$message")
+      body=$(answer "$settings" "$message" | jq -Rsc --arg key "$key" --argjson id "$(jq .id <<<"$message")" \
+        '{id: "reply-\($key)", role: "assistant", content: ., metadata: {inReplyTo: $id}}')
+      post "reply:$key" "$body"
       ;;
   esac
 }

@@ -1,7 +1,11 @@
 // The example bots against a real server: each as a process of its own, seen by a tab that asks.
 import { expect } from 'chai';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
+import { Server } from 'socket.io';
 import { projectDir, startAttune, type Attune } from '../support/attune.js';
 import {
   botNames,
@@ -20,12 +24,20 @@ import { until } from '../support/until.js';
 
 const ANSWER_DEADLINE_MS = 15_000;
 /** After so long without a word a writer is given up, milliseconds: more than the bots' second between two stores. */
-const TAKEOVER_MS = 3000;
+const TAKEOVER_MS = 2000;
 const takeover = ['--takeover-ms', String(TAKEOVER_MS)];
 /** Those that stream, and have copies that look after each other. */
-const streaming: readonly BotName[] = ['bot.ts', 'bot.py'];
+const streaming = ['bot.ts', 'bot.py'] as const;
 /** A question that takes seconds to answer. */
 const long = Array.from({ length: 45 }, (_, n) => `word${n}`).join(' ');
+
+/** Does it with each of these bots at once, for most of it is waiting; an error says of which bot it is. */
+async function eachOf<N extends BotName>(names: readonly N[], work: (name: N) => Promise<void>): Promise<void> {
+  const failed = (name: N) => (error: Error) => {
+    throw new Error(`${name}: ${error.message}`, { cause: error });
+  };
+  await Promise.all(names.map((name) => work(name).catch(failed(name))));
+}
 
 /** A tab that asks. */
 class Tab {
@@ -48,7 +60,7 @@ class Tab {
   /** What the room saw of the answer to a message, oldest first. */
   seen(questionId: string): Wire[] {
     return [...this.socket.bodies('message:added'), ...this.socket.bodies('message:updated')]
-      .filter(({ message }) => message.id === `reply-${questionId}`)
+      .filter(({ message }) => message.metadata?.inReplyTo === questionId)
       .toSorted((a, b) => a.revision - b.revision)
       .map(({ message }) => message);
   }
@@ -89,17 +101,18 @@ describe('the example bots', function () {
   const start = (name: BotName, tab: Tab, args: string[] = []): Promise<Bot> =>
     startBot(name, server.url, tab.sessionId, args);
 
-  for (const name of botNames) {
-    it(`[BT1] ${name} answers what a user wrote, with what the settings say`, async () => {
+  it('[BT1] each answers what a user wrote, with what the settings say', () =>
+    eachOf(botNames, async (name) => {
       const tab = await opened();
       await start(name, tab);
       const reply = await tab.answered(await tab.ask('Hello "you" \u{1f600}\n<b>'));
       expect(reply.content).to.match(/^m-1 as poet at temperature 0\.3 read "Hello \\"you\\" \u{1f600}\\n<b>"/u);
       await tab.set({ options: { max_tokens: 4 } });
       expect((await tab.answered(await tab.ask('again'))).content.trim()).to.equal('m-1 as poet at');
-    });
+    }));
 
-    it(`[BT2] ${name} obeys the settings that were in force when the message was written`, async () => {
+  it('[BT2] each obeys the settings that were in force when the message was written', () =>
+    eachOf(botNames, async (name) => {
       const tab = await opened();
       await start(name, tab);
       const asked: string[] = [];
@@ -115,9 +128,10 @@ describe('the example bots', function () {
       for (const [n, id] of asked.entries()) {
         expect((await tab.answered(id)).content).to.match(new RegExp(`^m-${n} as mode-${n} at`));
       }
-    });
+    }));
 
-    it(`[BT3] ${name} answers no bot, and nothing but what users write`, async () => {
+  it('[BT3] each answers no bot, and nothing but what users write', () =>
+    eachOf(botNames, async (name) => {
       const tab = await opened();
       await start(name, tab);
       const bot = new Tab(await connect(server.url, { clientId: 'other', kind: 'bot' }), tab.sessionId);
@@ -127,9 +141,10 @@ describe('the example bots', function () {
       const id = await tab.ask('from a user');
       await tab.answered(id);
       expect((await tab.replies()).map((reply) => reply.id)).to.deep.equal([others[1], `reply-${id}`]);
-    });
+    }));
 
-    it(`[BT4] of two copies of ${name} one answers each message, once`, async () => {
+  it('[BT4] of two copies of each one answers each message, once', () =>
+    eachOf(botNames, async (name) => {
       const tab = await opened();
       const bots = await Promise.all([start(name, tab), start(name, tab)]);
       const ids: string[] = [];
@@ -146,56 +161,98 @@ describe('the example bots', function () {
       if (name !== 'bot.sh') {
         for (const { author } of replies) expect(bots.map(({ clientId }) => clientId)).to.include(author.clientId);
       }
-    });
+    }));
 
-    it(`[BT5] ${name} goes on after its server was killed, and answers what was asked meanwhile`, async () => {
-      const own = await startAttune();
-      let again: Attune | undefined;
-      try {
-        const before = await connect(own.url);
-        const { session } = await before.ok('session:open', { sessionId: freshId('bots') });
-        await startBot(name, own.url, session.id);
-        const tab = new Tab(before, session.id);
-        await before.ok('session:join', { sessionId: session.id });
-        await tab.answered(await tab.ask('before'));
-        await own.kill();
-        again = await startAttune({ dataDir: own.dataDir, env: { PORT: String(own.port) } });
-        const after = new Tab(await connect(again.url), session.id);
-        await after.socket.ok('session:join', { sessionId: session.id });
+  it('[BT5] each goes on after its server was killed, and answers what was asked meanwhile', async () => {
+    let own = await startAttune();
+    const { dataDir, port } = own;
+    const dead = own;
+    const ids: Record<string, string> = Object.fromEntries(botNames.map((name) => [name, freshId('bots')]));
+    const joined = async (name: BotName) => {
+      const socket = await connect(own.url);
+      await socket.ok('session:join', { sessionId: ids[name], create: true });
+      return new Tab(socket, ids[name]!);
+    };
+    try {
+      await eachOf(botNames, async (name) => {
+        const before = await joined(name);
+        await startBot(name, own.url, before.sessionId);
+        await before.answered(await before.ask('before'));
+      });
+      await own.kill();
+      own = await startAttune({ dataDir, env: { PORT: String(port) } });
+      await eachOf(botNames, async (name) => {
+        const after = await joined(name);
         await after.answered(await after.ask('as soon as it is back'));
         await after.answered(await after.ask('later'));
         expect(await after.replies()).to.have.length(3);
-      } finally {
-        await again?.destroy();
-        await own.destroy();
-      }
-    });
+      });
+    } finally {
+      await own.destroy();
+      await dead.destroy();
+    }
+  });
 
-    it(`[BT6] ${name} that has no right to answer says so and ends with 1`, async () => {
-      const own = await startAttune({ env: { AUTH_SECRET: 'a secret of tests that is long enough' } });
-      try {
+  it('[BT6] each that has no right to answer says so and ends with 1', async () => {
+    const own = await startAttune({ env: { AUTH_SECRET: 'a secret of tests that is long enough' } });
+    try {
+      await eachOf(botNames, async (name) => {
         const { status, output } = await runBot(name, own.url, 'demo', { BOT_TOKEN: 'none' });
         expect(output).to.match(name === 'bot.sh' ? /401/ : /token/i);
         expect(status).to.equal(1);
-      } finally {
-        await own.destroy();
-      }
-    });
-  }
+      });
+    } finally {
+      await own.destroy();
+    }
+  });
 
-  for (const name of botNames) {
-    it(`[BT14] ${name} whose only session is deleted says so and ends with 0`, async () => {
+  it('[BT14] each whose only session is deleted says so and ends with 0', () =>
+    eachOf(botNames, async (name) => {
       const tab = await opened();
       const bot = await start(name, tab);
       await tab.answered(await tab.ask('last words'));
       await tab.socket.ok('session:delete', { sessionId: tab.sessionId });
       expect(await exited(bot.process, ANSWER_DEADLINE_MS), bot.output()).to.equal(0);
       expect(bot.output()).to.include(`${tab.sessionId} was deleted`);
-    });
-  }
+    }));
 
-  for (const name of streaming) {
-    it(`[BT7] ${name} streams: the answer grows while each word is signalled, and is complete at the end`, async () => {
+  it('[BT16] each answers a message of 200,000 characters, of which it quotes the beginning', () =>
+    eachOf(botNames, async (name) => {
+      const tab = await opened();
+      await start(name, tab);
+      const { content } = await tab.answered(await tab.ask(`\u{1f600}${'"x'.repeat(100_000)}`));
+      expect(content).to.match(/^m-1 as poet at temperature 0\.3 read "\u{1f600}(\\"x){332}\\"/u);
+      expect(content.length).to.be.below(2000);
+    }));
+
+  it('[BT17] each answers messages of any ids, and answers to the same message have the same id', () =>
+    eachOf(botNames, async (name) => {
+      const tab = await opened();
+      await start(name, tab);
+      const fitting = ['a', 'b-2', '"q"', `${'x'.repeat(121)}!`];
+      const others = ['x'.repeat(123), '\u{1f600}'.repeat(64), 'two words', 'a\n', ' line\r\nX: y'];
+      for (const id of [...fitting, ...others]) await tab.ask('Hello', { id });
+      for (const id of [...fitting, ...others]) await tab.answered(id);
+      const hash = (id: string) => createHash('sha256').update(id).digest('hex');
+      const replies = await tab.replies();
+      expect(replies.map(({ id }) => id)).to.have.members(
+        [...fitting, ...others.map(hash)].map((key) => `reply-${key}`),
+      );
+    }));
+
+  it('[BT18] what a snapshot tells of while a bot is still catching up is answered, too', () =>
+    eachOf(streaming, async (name) => {
+      const gapped = await serverWithGap();
+      try {
+        await startBot(name, gapped.url, 'gap');
+        expect(await until(gapped.added, { what: 'an answer' })).to.include({ role: 'assistant', id: 'reply-missed' });
+      } finally {
+        await gapped.close();
+      }
+    }));
+
+  it('[BT7] each that streams lets the answer grow while each word is signalled, and completes it', () =>
+    eachOf(streaming, async (name) => {
       const tab = await opened();
       await start(name, tab);
       const id = await tab.ask(long);
@@ -218,21 +275,23 @@ describe('the example bots', function () {
         expect(reply.content.slice(data.at, data.at + data.text.length)).to.equal(data.text);
         expect(from.kind).to.equal('bot');
       }
-    });
+    }));
 
-    it(`[BT15] one ${name} answers in several sessions, also where their messages have the same ids`, async () => {
+  it('[BT15] one of each that streams answers in several sessions, also where their messages have the same ids', () =>
+    eachOf(streaming, async (name) => {
       const tabs = [await opened({ model: 'left' }), await opened({ model: 'right' })] as const;
       await startBot(name, server.url, tabs[0].sessionId, [tabs[1].sessionId]);
       await Promise.all(tabs.map((tab) => tab.ask('which?', { id: 'same' })));
       const [left, right] = await Promise.all(tabs.map((tab) => tab.answered('same')));
       expect(left.content).to.match(/^left as/);
       expect(right.content).to.match(/^right as/);
-    });
+    }));
 
-    it(`[BT8] the answer of a ${name} that was killed is written by another copy, with the settings of its question`, async () => {
+  it('[BT8] the answer of one that was killed is written by another copy, with the settings of its question', () =>
+    eachOf(streaming, async (name) => {
       const tab = await opened();
       const bots = await Promise.all([start(name, tab, takeover), start(name, tab, takeover)]);
-      const id = await tab.ask(long, { id: 'question' });
+      const id = await tab.ask(long, { id: 'q'.repeat(120) });
       await tab.set({ model: 'too late' });
       const reply = await until(() => tab.seen(id)[0], { what: 'an answer that was begun' });
       const writer = bots.find(({ clientId }) => clientId === reply.author.clientId);
@@ -243,9 +302,10 @@ describe('the example bots', function () {
         .and.include(JSON.stringify(long));
       expect(metadata.takenOverBy).to.equal(bots.find((bot) => bot !== writer)?.clientId);
       expect(await tab.replies()).to.have.length(1);
-    });
+    }));
 
-    it(`[BT9] ${name} answers at its start what nobody answered, and what another left unfinished`, async () => {
+  it('[BT9] each that streams answers at its start what nobody answered, and what another left unfinished', () =>
+    eachOf(streaming, async (name) => {
       const tab = await opened();
       const old = await tab.ask('answered long ago');
       await tab.ask('so it was', { role: 'assistant' });
@@ -260,9 +320,10 @@ describe('the example bots', function () {
       for (const id of ids) await tab.answered(id);
       expect(tab.seen(old)).to.deep.equal([]);
       expect(await tab.replies()).to.have.length(4);
-    });
+    }));
 
-    it(`[BT10] ${name} that is stopped finishes its answer, takes no new one, and ends with 0`, async () => {
+  it('[BT10] each that streams finishes its answer when it is stopped, takes no new one, and ends with 0', () =>
+    eachOf(streaming, async (name) => {
       const tab = await opened();
       const bot = await start(name, tab);
       const id = await tab.ask(long);
@@ -274,8 +335,7 @@ describe('the example bots', function () {
       expect(await stopped, bot.output()).to.equal(0);
       expect((await tab.answered(id)).content).to.include(JSON.stringify(long));
       expect(tab.seen(late)).to.deep.equal([]);
-    });
-  }
+    }));
 
   it('[BT11] bots of all kinds answer once together', async () => {
     const tab = await opened();
@@ -290,18 +350,50 @@ describe('the example bots', function () {
     const readme = readFileSync(join(projectDir, 'examples/README.md'), 'utf8');
     const lines = [...readme.matchAll(/^```sh\n([^\n]+)\n```$/gm)].map((match) => match[1]!);
 
-    it('[BT12] has one command for each bot', () => {
+    it('[BT12] has one command for each bot, which starts it', async () => {
       expect(lines.map((line) => /examples\/(bot\.\w+)/.exec(line)?.[1])).to.deep.equal(botNames);
-    });
-    for (const line of lines) {
-      it(`[BT12] ${line} starts it`, async () => {
-        // The system's packages are for the system's own Python.
-        const PATH = `${dirname(pythonWithModules())}${delimiter}${process.env['PATH']}`;
-        await startCommand(['bash', '-c', line], { ATTUNE_URL: server.url, PATH });
+      // The system's packages are for the system's own Python.
+      const PATH = `${dirname(pythonWithModules())}${delimiter}${process.env['PATH']}`;
+      // One after the other, for each is in the session `demo`.
+      for (const line of lines) {
+        const bot = await startCommand(['bash', '-c', line], { ATTUNE_URL: server.url, PATH });
         const tab = new Tab(await connect(server.url), 'demo');
         await tab.socket.ok('session:join', { sessionId: 'demo' });
         await tab.answered(await tab.ask('Hello'));
-      });
-    }
+        await bot.end('SIGKILL');
+      }
+    });
   });
 });
+
+/**
+ * A server that sends a snapshot while the bot's first read is under way: that read finds nothing, the next one a question
+ * named `missed`. `added` is what the bot adds then.
+ */
+async function serverWithGap() {
+  let added: Wire = undefined;
+  const http = createServer();
+  const io = new Server(http);
+  const by = { userId: 'anonymous', clientId: 'tab', kind: 'tab' };
+  const session = { id: 'gap', epoch: 'e', revision: 1, settingsRevision: 1, settings: {} };
+  const missed = { id: 'missed', revision: 2, settingsRevision: 1, role: 'user', content: 'Hello', status: 'complete' };
+  io.on('connection', (socket) => {
+    let reads = 0;
+    socket.on('session:join', (_request, answer) => answer({ ok: true, session, created: false, participants: [] }));
+    socket.on('message:list', (_request, answer) => {
+      reads += 1;
+      if (reads > 1) return answer({ ok: true, messages: [{ ...missed, author: by }] });
+      socket.emit('session:snapshot', { sessionId: 'gap', session: { ...session, revision: 2 }, reason: 'gap' });
+      // Socket.IO keeps the order: this reaches the bot after the snapshot did.
+      answer({ ok: true, messages: [] });
+    });
+    socket.on('settings:history', (_request, answer) => answer({ ok: true, versions: [] }));
+    socket.on('message:add', ({ message }, answer) => {
+      added = message as Wire;
+      answer({ ok: false, error: { code: 'FORBIDDEN', message: 'enough', retry: 'never', outcome: 'not-committed' } });
+    });
+  });
+  await new Promise<void>((done) => http.listen(0, '127.0.0.1', done));
+  const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+  return { url, added: () => added, close: () => io.close() };
+}

@@ -18,11 +18,17 @@ const commands = {
 export type BotName = keyof typeof commands;
 export const botNames = Object.keys(commands) as BotName[];
 
+let python: string | undefined;
+
 /** The Python on PATH that has what bot.py imports: the system's packages are for the system's own one. Throws an error
- * that names what to do. */
+ * that names what to do. It is looked for once. */
 export function pythonWithModules(): string {
+  return (python ??= findPython());
+}
+
+function findPython(): string {
   const pythons = (process.env['PATH'] ?? '').split(delimiter).map((dir) => join(dir, 'python3'));
-  const found = pythons.find((python) => spawnSync(python, ['-c', modules], { stdio: 'ignore' }).status === 0);
+  const found = pythons.find((program) => spawnSync(program, ['-c', modules], { stdio: 'ignore' }).status === 0);
   if (found) return found;
   throw new Error(`no Python has the modules of bot.py (${modules}): run \`node scripts/setup.mjs --bots\``);
 }

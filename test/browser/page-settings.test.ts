@@ -7,6 +7,10 @@ import { startAttune, type Attune } from '../support/attune.js';
 import { browserOfSuite } from '../support/browser.js';
 import { becomes, newSession, openSession, profileOf, whileSilent } from '../support/demo-page.js';
 import { request } from '../support/http.js';
+import { connect } from '../support/socket.js';
+
+/** More than one call gives. */
+const VERSIONS = 535;
 
 /** A rule that no form knows: the small model takes no temperature above 1. */
 const schema = {
@@ -159,5 +163,51 @@ describe('the settings on the page', () => {
         await page.hasVersions(4);
       }
       await visit.screenshot(other.page, 'history restored');
+    }));
+
+  it('[BR30] the history is read page by page, to its beginning, and a version far back is restored', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(attune);
+      const writer = await connect(attune.url);
+      // Two settings by turns: changes of the same one would be one version.
+      const change = (n: number) => ({ options: n % 2 ? { top_p: n / 1000 } : { seed: n } });
+      await Promise.all(
+        Array.from({ length: VERSIONS }, (_, n) => writer.ok('settings:update', { sessionId: id, merge: change(n) })),
+      );
+      const one = await openSession(visit, attune, id);
+      await one.hasVersions(20);
+      const older = one.page.getByRole('button', { name: 'Show older versions' });
+      for (let shown = 120; shown <= VERSIONS; shown += 100) {
+        await older.click();
+        await one.hasVersions(shown);
+      }
+      // A change that comes meanwhile is shown in front, and what was loaded stays.
+      await writer.ok('settings:update', { sessionId: id, merge: { model: 'gpt-4o' } });
+      writer.close();
+      await older.click();
+      await one.hasVersions(VERSIONS + 2);
+      await older.waitFor({ state: 'detached' });
+      await one.restoreButton(1).click();
+      await one.hasNotice('The settings are again as of revision 1.');
+      await one.hasVersions(VERSIONS + 3);
+      const { body } = await request('GET', `${attune.url}/v1/sessions/${id}/settings`);
+      expect(body.options).to.not.have.any.keys('top_p', 'seed');
+    }));
+
+  it('[BR31] the history of a session that another was put in the place of is that of the other', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(attune);
+      const one = await openSession(visit, attune, id);
+      await one.choose('Model', 'gpt-4o');
+      await one.choose('Mode', 'agent');
+      await one.hasVersions(3);
+      const settings = { model: 'gpt-4', mode: 'rag' };
+      const body = `${JSON.stringify({ id, settings, messages: [] })}\n`;
+      const headers = { 'content-type': 'application/x-ndjson' };
+      const answer = await request('POST', `${attune.url}/v1/import?existing=replace`, { body, headers });
+      expect(answer.body, answer.text).to.include({ replaced: 1 });
+      await one.hasChoice('Mode', 'rag');
+      await one.hasVersions(1);
+      expect(await one.versions.innerText()).to.contain('began the session');
     }));
 });

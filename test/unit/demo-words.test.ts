@@ -6,6 +6,7 @@ import type { Author, SettingsVersion } from '../../client-sdk/protocol/messages
 import { answerTo } from '../../server/demo/messages/answer.js';
 import { shownText, tokensOf, withTokens } from '../../server/demo/messages/live-text.js';
 import { clientIdOf, colors, initials, inkOn, personOf, presenceOf } from '../../server/demo/person.js';
+import { withNewest, withOlder, type HistoryPages } from '../../server/demo/timeline/history-pages.js';
 import { changesBetween, shownValue, timeAgo, timelineOf } from '../../server/demo/timeline/version-changes.js';
 
 const author: Author = { userId: 'anonymous', clientId: 'tab-a', kind: 'tab' };
@@ -47,6 +48,33 @@ describe("the page's timeline", () => {
     expect(timelineOf(versions.slice(0, 2), true)[1]).to.include({ changes: undefined, isFirst: false });
     // Versions before the first one of the list may have been forgotten: revision 5 is not the beginning.
     expect(timelineOf(versions.slice(0, 2), false)[1]).to.include({ changes: undefined, isFirst: false });
+  });
+
+  it('[DP10] pages make one list without a gap, whatever comes in front meanwhile', () => {
+    const page = (from: number, to: number, isLast = false) => ({
+      versions: Array.from({ length: from - to + 1 }, (_, n) => version(from - n, {})),
+      ...(!isLast && { next: to }),
+    });
+    const revisions = ({ versions }: HistoryPages) => versions.map(({ revision }) => revision);
+    const first = withNewest(undefined, page(10, 7));
+    const more = withOlder(first, 7, page(6, 3));
+    expect(revisions(more)).to.deep.equal([10, 9, 8, 7, 6, 5, 4, 3]);
+    expect(more.next).to.equal(3);
+    // Asked for twice, the second answer is of no use.
+    expect(withOlder(more, 7, page(6, 3))).to.equal(more);
+    const grown = withNewest(more, page(12, 9));
+    expect([revisions(grown)[0], revisions(grown).length, grown.next]).to.deep.equal([12, 10, 3]);
+    // A version that went on has another revision.
+    expect(revisions(withNewest(withOlder(first, 7, page(6, 3)), page(11, 8)))).to.deep.equal([
+      11, 10, 9, 8, 7, 6, 5, 4, 3,
+    ]);
+    // Between 10 and 21 there may be more than was read.
+    expect(withNewest(more, page(24, 21)))
+      .to.include({ next: 21 })
+      .and.to.have.property('versions')
+      .of.length(4);
+    const all = withOlder(more, 3, page(2, 1, true));
+    expect([revisions(all).length, all.next]).to.deep.equal([10, undefined]);
   });
 
   it('[DP4] values and times are told in few words', () => {

@@ -1,15 +1,18 @@
-// The versions of the settings as they are kept by the server, newest first: read anew after each change, older ones on demand.
+// The versions of the settings as they are kept by the server, newest first: the newest page is read anew after each change,
+// older ones on demand.
 import { useCallback, useEffect, useRef, useState } from 'react';
-import type { SettingsVersion } from '../../../client-sdk/index.js';
 import { useConnectionStatus, useSession } from '../../../client-sdk/react/index.js';
+import { withNewest, withOlder, type HistoryPages } from './history-pages.js';
 
-/** Versions of a page; one more is read, to tell what the last one changed. */
-const PAGE = 20;
+/** Versions of the newest page. The last one is only there to tell what the one after it changed. */
+const PAGE = 21;
+/** Versions of a page of older ones. */
+const OLDER_PAGE = 100;
 /** Changes closer together than this are read once. */
 const QUIET_MS = 250;
 
 export interface History {
-  readonly versions: readonly SettingsVersion[];
+  readonly versions: HistoryPages['versions'];
   readonly hasOlder: boolean;
   readonly isKnown: boolean;
   readonly loadOlder: () => void;
@@ -18,36 +21,47 @@ export interface History {
 export function useHistory(sessionId: string): History {
   const session = useSession(sessionId);
   const isConnected = useConnectionStatus() === 'connected';
-  const [state, setState] = useState<{ versions: SettingsVersion[]; next?: number | undefined }>();
-  const shown = useRef(PAGE);
-
-  const read = useCallback(async () => {
-    const { versions, next } = await session.history({ limit: shown.current + 1 });
-    setState({ versions, next });
-  }, [session]);
+  // What was read before a snapshot may be of another history: of a session that was put in this one's place.
+  const snapshots = useRef(0);
+  const [known, setKnown] = useState<HistoryPages & { readonly asOf: number }>();
+  const next = known?.next;
 
   useEffect(() => {
     if (!isConnected) return;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    const read = async () => {
+      // First, for joining brings a snapshot, too.
+      await session.ready();
+      const asOf = snapshots.current;
+      const page = await session.history({ limit: PAGE });
+      setKnown((before) => ({ ...withNewest(before?.asOf === asOf ? before : undefined, page), asOf }));
+    };
     // What cannot be read now is read after the next change or reconnection.
+    const readNow = () => void read().catch(() => undefined);
     const soon = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => void read().catch(() => undefined), QUIET_MS);
+      timer = setTimeout(readNow, QUIET_MS);
     };
-    void read().catch(() => undefined);
-    const stop = session.on('commit', ({ event }) => {
-      if (event === 'settings:updated') soon();
-    });
+    readNow();
+    const stops = [
+      session.on('commit', ({ event }) => event === 'settings:updated' && soon()),
+      session.on('snapshot', () => {
+        snapshots.current += 1;
+        soon();
+      }),
+    ];
     return () => {
-      stop();
+      for (const stop of stops) stop();
       clearTimeout(timer);
     };
-  }, [session, isConnected, read]);
+  }, [session, isConnected]);
 
   const loadOlder = useCallback(() => {
-    shown.current += PAGE;
-    void read().catch(() => undefined);
-  }, [read]);
-  const { versions = [], next } = state ?? {};
-  return { versions, hasOlder: next !== undefined, isKnown: state !== undefined, loadOlder };
+    if (next === undefined) return;
+    session.history({ before: next, limit: OLDER_PAGE }).then(
+      (page) => setKnown((before) => before && { ...before, ...withOlder(before, next, page) }),
+      () => undefined,
+    );
+  }, [session, next]);
+  return { versions: known?.versions ?? [], hasOlder: next !== undefined, isKnown: known !== undefined, loadOlder };
 }

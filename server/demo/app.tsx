@@ -1,6 +1,7 @@
-// The page's frame: header, the three parts, and what is in their place when the session cannot be shown.
+// The page's frame: header, and the three parts.
 import { useState, type ReactNode } from 'react';
-import { useClient, useConnectionStatus, useSession, useSessionState } from '../../client-sdk/react/index.js';
+import { useSession } from '../../client-sdk/react/index.js';
+import { CannotGoOn } from './cannot-go-on.js';
 import { ConnectionLight } from './connection.js';
 import { Icon, Mark, type IconName } from './icons.js';
 import { Conversation } from './messages/conversation.js';
@@ -11,7 +12,7 @@ import { SettingsPanel } from './settings/settings-panel.js';
 import { Share } from './share.js';
 import { Timeline } from './timeline/timeline.js';
 import { Title } from './title.js';
-import { CannotGoOn } from './token-form.js';
+import { useEnd } from './use-end.js';
 
 type View = 'chat' | 'settings' | 'history';
 
@@ -25,7 +26,37 @@ export function App({ bot }: { readonly bot: DemoBot }): ReactNode {
   const { sessionId, notice } = usePage();
   useSession(sessionId, { create: true });
   const [view, setView] = useState<View>('chat');
-  const error = useFatalError(sessionId);
+  const end = useEnd(sessionId);
+  if (end) {
+    return (
+      <Frame>
+        <main className="main">
+          <CannotGoOn {...end} />
+        </main>
+      </Frame>
+    );
+  }
+  const tools = (
+    <>
+      <Title />
+      <People />
+      <ConnectionLight bot={bot} />
+      <Share />
+    </>
+  );
+  return (
+    <Frame tools={tools}>
+      <Parts view={view} bot={bot} />
+      <Views view={view} setView={setView} />
+      <div className={notice === '' ? 'notice' : 'notice is-shown'} role="status">
+        {notice}
+      </div>
+    </Frame>
+  );
+}
+
+/** The page around whatever it shows. */
+export function Frame({ tools, children }: { readonly tools?: ReactNode; readonly children: ReactNode }): ReactNode {
   return (
     <div className="page">
       <header className="top">
@@ -33,24 +64,9 @@ export function App({ bot }: { readonly bot: DemoBot }): ReactNode {
           <Mark />
           <span className="brand-name">Attune</span>
         </h1>
-        <Title />
-        <People />
-        <ConnectionLight bot={bot} />
-        <Share />
+        {tools}
       </header>
-      {error ? (
-        <main className="main">
-          <CannotGoOn error={error} />
-        </main>
-      ) : (
-        <>
-          <Parts view={view} bot={bot} />
-          <Views view={view} setView={setView} />
-        </>
-      )}
-      <div className={notice === '' ? 'notice' : 'notice is-shown'} role="status">
-        {notice}
-      </div>
+      {children}
     </div>
   );
 }
@@ -94,13 +110,4 @@ function Parts({ view, bot }: { readonly view: View; readonly bot: DemoBot }): R
       </section>
     </main>
   );
-}
-
-/** Why there is nothing to show and will be nothing. A write that was refused is no such reason. */
-function useFatalError(sessionId: string) {
-  const client = useClient();
-  const status = useConnectionStatus();
-  const error = useSessionState(sessionId, (state) => state.error);
-  if (status === 'disconnected' && client.error) return client.error;
-  return error && ['SESSION_NOT_FOUND', 'FORBIDDEN', 'UNAUTHENTICATED'].includes(error.code) ? error : null;
 }

@@ -1,6 +1,6 @@
 // Which session the page shows: the one in its address, or a new one that is put there. Knows no server.
 
-/** Ids that the contract takes; what is none in an address counts as absent. */
+/** Ids that the contract takes. */
 const sessionId = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 /** Characters of a new id's random part: nobody comes upon another one's session by chance. */
 const RANDOM_CHARS = 12;
@@ -12,15 +12,18 @@ export function randomName(length: number): string {
   return [...bytes].map((byte) => alphabet[byte % alphabet.length]).join('');
 }
 
-/** The session id of the page's address; a new one is written into it, without a step in the browser's history. */
-export function sessionInAddress(): string {
+/** What the page's address asks for: a session, or a name that no session can have. */
+export type Asked = { readonly id: string } | { readonly malformed: string };
+
+/** The session of the page's address; a new one is written into it, without a step in the browser's history. */
+export function sessionInAddress(): Asked {
   const address = new URL(location.href);
   const given = address.searchParams.get('session');
-  if (given !== null && sessionId.test(given)) return given;
+  if (given) return sessionId.test(given) ? { id: given } : { malformed: given };
   const made = `demo-${randomName(RANDOM_CHARS)}`;
   address.searchParams.set('session', made);
   history.replaceState(null, '', address);
-  return made;
+  return { id: made };
 }
 
 /** What to give to others: the address with the session alone, never with a token. */

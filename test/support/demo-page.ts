@@ -156,6 +156,12 @@ export class DemoPage {
     const read = async () => [await this.messages.count(), await this.page.locator('li[aria-busy="true"]').count()];
     return becomes(read, [count, 0], `${count} complete messages`);
   }
+  /** In place of the session stand these words: a title, and a text that holds `part`. */
+  async saysInstead(title: string, part: string): Promise<void> {
+    const place = this.page.getByRole('alert', { name: title, exact: true });
+    await place.waitFor();
+    expect(await place.innerText()).to.contain(part);
+  }
   hasNotice(text: string): Promise<unknown> {
     return becomes(() => this.page.getByRole('status').innerText(), text, `the notice: ${text}`);
   }

@@ -1,10 +1,12 @@
 // Clients that keep what was not answered: the next one, as a page that was loaded again, sends it, in order and once.
 import { expect } from 'chai';
+import { RESEND_WITHIN_MS } from '../../client-sdk/outbox.js';
 import type { SeenCommit, Session } from '../../client-sdk/index.js';
 import { localStorageOutbox } from '../../client-sdk/storage.js';
 import { startAttune, type Attune } from '../support/attune.js';
 import { clientOf, closeClients, failureOf, freshSession, recorded, synchronized } from '../support/clients.js';
 import { request } from '../support/http.js';
+import { fakePages, type FakePage } from '../support/fake-pages.js';
 import { memoryStorage, type MemoryStorage } from '../support/memory-storage.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
@@ -34,7 +36,9 @@ describe('a client that keeps what was not answered', () => {
   const page = (browser: MemoryStorage, url = server.url) =>
     clientOf(url, { storage: localStorageOutbox({ storage: browser }) });
   const keptWrites = (browser: MemoryStorage) =>
-    Array.from({ length: browser.length }, (_, i) => browser.key(i)!).filter((name) => name.includes(':write/')).length;
+    Array.from({ length: browser.length }, (_, i) => browser.key(i)!)
+      .filter((name) => name.includes(':write/'))
+      .flatMap((name) => JSON.parse(browser.getItem(name)!) as unknown[]).length;
   const observe = async (id: string): Promise<SeenCommit[]> => {
     const session = clientOf(server.url).session(id, { create: true });
     await session.ready();
@@ -151,5 +155,91 @@ describe('a client that keeps what was not answered', () => {
     expect(commits.map(({ updateId }) => updateId)).to.deep.equal([1, 2, 3, 4, 5].map((n) => `tab-${n}`));
     for (const tab of tabs) expect(tab.getSnapshot().settings?.n).to.equal(5);
     expect(keptWrites(browser)).to.equal(0);
+  });
+
+  /** A client in a page of a browser that can tell pages that are open. */
+  const tab = (opened: FakePage, url = server.url) => clientOf(url, { storage: opened });
+
+  it('[ST6] a tab that is offline keeps its own: another neither shows nor sends it, and it is committed once', async () => {
+    const browser = fakePages();
+    const id = freshSession();
+    const commits = await observe(id);
+    const offline = tab(browser.open('offline'));
+    const ada = offline.session<Settings>(id);
+    await ada.ready();
+    offline.disconnect();
+    const left = [1, 2, 3].map((n) => ada.update({ n }, { updateId: `off-${n}` }));
+    const bob = tab(browser.open('online')).session<Settings>(id);
+    await bob.ready();
+    await bob.update({ model: 'of the other' });
+    expect(bob.getSnapshot().pending).to.equal(0);
+    await until(() => commits.length === 1);
+    offline.connect();
+    await Promise.all(left);
+    await until(() => commits.length === 4);
+    expect(commits.slice(1).map(({ updateId }) => updateId)).to.deep.equal(['off-1', 'off-2', 'off-3']);
+    expect(keptWrites(browser.storage)).to.equal(0);
+  });
+
+  it('[ST6] what a closed tab left is sent by the next, once and in its order, though two open together', async () => {
+    const browser = fakePages();
+    const id = freshSession();
+    const commits = await observe(id);
+    const page = browser.open('closed');
+    const first = tab(page);
+    const ada = first.session<Settings>(id);
+    await ada.ready();
+    first.disconnect();
+    for (let n = 1; n <= 20; n += 1) void failureOf(ada.update({ n }, { updateId: `left-${n}` }));
+    first.close();
+    page.end();
+    const tabs = ['one', 'two'].map((name) => tab(browser.open(name)).session<Settings>(id));
+    await Promise.all(tabs.map((session) => session.ready()));
+    await until(() => commits.length === 20);
+    for (const session of tabs) {
+      await synchronized(session);
+      expect(session.getSnapshot().settings?.n).to.equal(20);
+    }
+    expect(commits.map(({ updateId }) => updateId)).to.deep.equal(
+      Array.from({ length: 20 }, (_, n) => `left-${n + 1}`),
+    );
+    await until(() => keptWrites(browser.storage) === 0);
+  });
+
+  it('[ST6] what was sent too long ago is not sent again by another tab: nobody knows what became of it', async () => {
+    const browser = fakePages();
+    const id = freshSession();
+    const commits = await observe(id);
+    const page = browser.open('closed');
+    const request = { merge: { n: 1 } };
+    const sentAt = Date.now() - RESEND_WITHIN_MS - 1000;
+    page.save(id, [{ updateId: 'old', event: 'settings:update', request, sentAt }], null);
+    page.end();
+    const session = tab(browser.open('next')).session<Settings>(id);
+    const stop = session.subscribe(() => undefined);
+    await until(() => session.getSnapshot().error?.code === 'OUTCOME_UNKNOWN');
+    await session.update({ model: 'later' });
+    await until(() => commits.length > 0);
+    expect(commits.map(({ updateId }) => updateId)).to.not.include('old');
+    expect(session.getSnapshot().settings).to.not.have.property('n');
+    expect(keptWrites(browser.storage)).to.equal(0);
+    stop();
+  });
+
+  it('[ST7] what makes no sense in the storage neither ends the session nor is sent', async () => {
+    const browser = fakePages();
+    const id = freshSession();
+    const commits = await observe(id);
+    browser.storage.setItem(`attune:document/${id}`, JSON.stringify({ epoch: 'E', settings: {} }));
+    browser.storage.setItem(
+      `attune:write/gone/${id}`,
+      JSON.stringify([null, { updateId: 'x', event: 'settings:update' }]),
+    );
+    const session = tab(browser.open('next')).session<Settings>(id);
+    await session.ready();
+    await session.update({ model: 'alive' }, { updateId: 'own' });
+    await until(() => commits.length > 0);
+    expect(commits.map(({ updateId }) => updateId)).to.deep.equal(['own']);
+    expect(keptWrites(browser.storage)).to.equal(0);
   });
 });

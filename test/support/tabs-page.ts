@@ -7,6 +7,7 @@ import { until } from './until.js';
 
 const script = `
   import { createClient } from './dist/client-sdk/index.js';
+  import { localStorageOutbox } from './dist/client-sdk/storage.js';
   import { sharedTabs } from './dist/client-sdk/tabs.js';
   globalThis.start = async (clientId, sessionId, options = {}) => {
     const client = createClient({ clientId, transport: sharedTabs(options) });
@@ -15,6 +16,14 @@ const script = `
     client.on('status', (status) => tab.statuses.push({ status, at: Date.now() }));
     session.on('commit', ({ revision }) => (tab.received[revision] = (tab.received[revision] ?? 0) + 1));
     await session.ready();
+  };
+  globalThis.keep = (clientId, sessionId, isOffline) => {
+    const client = createClient({ clientId, storage: localStorageOutbox() });
+    const session = client.session(sessionId);
+    const { pending, settings } = (session.subscribe(() => {}), session.getSnapshot());
+    globalThis.tab = { client, session, statuses: [], acknowledged: {}, refused: [], received: {} };
+    if (isOffline) client.disconnect();
+    return { pending, settings };
   };
   globalThis.update = (label, count) => {
     const { session, acknowledged, refused } = globalThis.tab;
@@ -51,6 +60,8 @@ export interface TabState {
 export interface TabsPage {
   /** Opens a page whose client has this id, joined to the session. */
   open(clientId: string, sessionId: string, key?: string): Promise<Page>;
+  /** Opens a page without a client: `keep` starts one. */
+  blank(): Promise<Page>;
   /** WebSockets that pages of the profile have open. */
   sockets(): number;
 }
@@ -74,16 +85,34 @@ export async function tabsPage(profile: BrowserContext, url: string): Promise<Ta
     });
     page.on('close', () => (sockets -= own));
   });
+  const blank = async () => {
+    const page = await profile.newPage();
+    // Any page of the server's origin does.
+    await page.goto(`${url}/livez`);
+    return page;
+  };
   return {
     sockets: () => sockets,
+    blank,
     async open(clientId, sessionId, key) {
-      const page = await profile.newPage();
-      // Any page of the server's origin does.
-      await page.goto(`${url}/livez`);
+      const page = await blank();
       await page.evaluate(`start(...${JSON.stringify([clientId, sessionId, { key }])})`);
       return page;
     },
   };
+}
+
+/**
+ * Starts a client in a page, with a socket of its own and what pages of its browser kept, joined to a session or, offline,
+ * about to be. Resolves with what it showed before anything was sent.
+ */
+export function keep(
+  page: Page,
+  clientId: string,
+  sessionId: string,
+  isOffline = false,
+): Promise<{ pending: number; settings?: Record<string, unknown> }> {
+  return page.evaluate(`keep(...${JSON.stringify([clientId, sessionId, isOffline])})`);
 }
 
 /** What the client of a page did so far. */

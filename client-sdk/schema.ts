@@ -1,6 +1,6 @@
 // Validation of settings before anything is sent: by a JSON Schema, such as the one the server gives, or by any library
 // that speaks Standard Schema. The server decides all the same.
-import { Validator, type Schema } from '@cfworker/json-schema';
+import { Validator, type OutputUnit, type Schema } from '@cfworker/json-schema';
 import type { JsonObject } from './protocol/json.js';
 import { ClientError } from './client-error.js';
 import type { SettingsValidator } from './shapes.js';
@@ -31,17 +31,29 @@ export type StandardResult<S> =
 /** A validator for `client.session(id, { validate })` of a JSON Schema, draft 2020-12. Throws where it is not one. */
 export function jsonSchema<S = JsonObject>(schema: object): SettingsValidator<S> {
   const validator = new Validator(schema as Schema, '2020-12', false);
-  return (settings) =>
-    // The reasons are given from the inside out; those of the places that hold them say nothing more.
-    refusalOf(
-      leavesOf(
-        validator.validate(settings).errors.map(({ instanceLocation, error }) => ({
-          // It gives the pointer as the fragment of a URI.
-          path: decodeURI(instanceLocation.replace(/^#/, '')),
-          message: error,
-        })),
-      ),
-    );
+  return (settings) => {
+    const { errors } = validator.validate(settings);
+    return refusalOf(errors.filter((error) => !isHolder(error, errors)).map(issueOf));
+  };
+}
+
+/** Whether an error says only that there is another in what it holds. */
+function isHolder({ keyword, keywordLocation }: OutputUnit, errors: OutputUnit[]): boolean {
+  if (/^(anyOf|oneOf|contains)$/.test(keyword)) return false;
+  const within = `${keywordLocation}/`;
+  return (
+    /^(if$|additional|unevaluated)/.test(keyword) || errors.some((other) => other.keywordLocation.startsWith(within))
+  );
+}
+
+/** An error at the member that is meant, as the server names it. */
+function issueOf({ keyword, instanceLocation, error }: OutputUnit): SettingsIssue {
+  // It gives the pointer as the fragment of a URI.
+  const path = decodeURI(instanceLocation.replace(/^#/, ''));
+  if (keyword === 'false') return { path, message: 'is not a setting that is known here' };
+  const missing = keyword === 'required' ? /"(.*)"/s.exec(error)?.[1] : undefined;
+  if (missing === undefined) return { path, message: error };
+  return { path: `${path}/${tokenOf(missing)}`, message: 'is required' };
 }
 
 /** The same of any library that speaks Standard Schema: zod, valibot, arktype … */
@@ -69,10 +81,6 @@ function refusalOf(issues: SettingsIssue[]): ClientError | undefined {
   if (issues.length === 0) return undefined;
   const message = issues.map((issue) => `${issue.path || '/'}: ${issue.message}`).join('; ');
   return new ClientError('INVALID_SETTINGS', { message, details: { issues } });
-}
-
-function leavesOf(issues: SettingsIssue[]): SettingsIssue[] {
-  return issues.filter(({ path }) => !issues.some((other) => other.path.startsWith(`${path}/`)));
 }
 
 const tokenOf = (key: PropertyKey) => String(key).replaceAll('~', '~0').replaceAll('/', '~1');

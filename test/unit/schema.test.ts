@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { JsonObject } from '../../client-sdk/protocol/json.js';
 import { defaultSettingsSchema } from '../../client-sdk/protocol/settings.js';
 import { jsonSchema, standardSchema } from '../../client-sdk/schema.js';
-import { compileSettingsSchema } from '../../server/session/settings-schema.js';
+import { compileSettingsSchema, SETTINGS_ISSUES_MAX } from '../../server/session/settings-schema.js';
 
 const server = compileSettingsSchema(defaultSettingsSchema);
 const validate = jsonSchema(defaultSettingsSchema);
@@ -63,6 +63,73 @@ describe('validation at the edge', () => {
       const wanted = compileSettingsSchema(schema).validate(given);
       expect(pathsOf(issuesOf(jsonSchema(schema)(given)))).to.deep.equal(pathsOf(wanted));
     }
+  });
+
+  /** What can be wrong with the whole, and with what it holds at the same time. */
+  const strict = {
+    type: 'object',
+    required: ['model', 'a/b'],
+    minProperties: 2,
+    properties: {
+      model: { $ref: '#/$defs/name' },
+      'a/b': { type: 'number' },
+      either: { anyOf: [{ type: 'string' }, { type: 'object', required: ['x'] }] },
+      tags: { type: 'array', items: { $ref: '#/$defs/name' }, maxItems: 2 },
+      options: {
+        type: 'object',
+        required: ['temperature'],
+        properties: { temperature: { type: 'number', maximum: 2 } },
+        additionalProperties: false,
+        propertyNames: { maxLength: 12 },
+      },
+    },
+    patternProperties: { '^x-': { type: 'string' } },
+    additionalProperties: false,
+    dependentRequired: { tags: ['options'] },
+    allOf: [{ properties: { model: { minLength: 2 } } }],
+    if: { properties: { model: { const: 'big' } }, required: ['model'] },
+    then: { required: ['options'] },
+    $defs: { name: { type: 'string', maxLength: 5 } },
+  };
+
+  it('[SV3] what is wrong with the whole is shown beside what is wrong with its members', () => {
+    const check = jsonSchema(strict);
+    expect(issuesOf(check({ model: 5 }))).to.deep.include({ path: '/a~1b', message: 'is required' });
+    expect(pathsOf(issuesOf(check({ model: 5 })))).to.deep.equal(['', '/a~1b', '/model']);
+    const issues = issuesOf(check({ model: 'big', 'a/b': 'text', extra: 1, options: { other: 1 } }));
+    expect(pathsOf(issues)).to.deep.equal(['/a~1b', '/extra', '/options/other', '/options/temperature']);
+    expect(issues).to.deep.include({ path: '/extra', message: 'is not a setting that is known here' });
+    expect(pathsOf(issuesOf(check({ model: 'ok', 'a/b': 1, tags: [] })))).to.deep.equal(['']);
+    expect(check({ model: 'ok', 'a/b': 1, 'x-own': 'text' })).to.equal(undefined);
+  });
+
+  it('[SV3] the paths are those that the server names, whatever is wrong at once', () => {
+    const [check, wanted] = [jsonSchema(strict), compileSettingsSchema(strict)];
+    const leaf = fc.constantFrom<unknown>('', 'ok', 'big', 'far too long', 1, 3, null, true, {}, { x: 1 });
+    const settings = fc.record(
+      {
+        model: leaf,
+        'a/b': leaf,
+        either: leaf,
+        tags: fc.oneof(leaf, fc.array(leaf, { maxLength: 3 })),
+        options: fc.oneof(
+          leaf,
+          fc.record({ temperature: leaf, other: leaf, 'a name too long': leaf }, { requiredKeys: [] }),
+        ),
+        'x-own': leaf,
+        extra: leaf,
+      },
+      { requiredKeys: [] },
+    ) as fc.Arbitrary<JsonObject>;
+    fc.assert(
+      fc.property(settings, (given) => {
+        const issues = wanted.validate(given);
+        // More than the server names at once.
+        fc.pre(issues.length < SETTINGS_ISSUES_MAX);
+        expect(pathsOf(issuesOf(check(given)))).to.deep.equal(pathsOf(issues));
+      }),
+      { numRuns: 500 },
+    );
   });
 
   it('[SV2] a Standard Schema refuses with the path and the reason of each issue', () => {

@@ -72,7 +72,7 @@ export function useSession<S = JsonObject>(id: string, options?: SessionOptions<
   useEffect(() => {
     const release = session.subscribe(() => {});
     // Others left it, and its time ran out, after this component rendered with it and before it was mounted.
-    if (session.getSnapshot().error?.code === 'CLOSED') revive(1);
+    if (session.getSnapshot().error?.code === 'CLOSED') revive((times) => times + 1);
     return release;
   }, [session]);
   return session;

@@ -27,7 +27,8 @@ const waitsOf = new WeakMap<AttuneClient, Map<string, Wait>>();
 /**
  * As `useSettings`, but never undefined: until the settings are known the component is suspended, so that the nearest
  * `<Suspense>` shows its fallback. The `ClientError` of a session that cannot be joined, or was deleted, is thrown to the
- * nearest error boundary; rendered again a second later or more, it is tried anew.
+ * nearest error boundary; rendered again a second later or more, it is tried anew. That of a client that stopped for good is
+ * thrown until `connect()` is called.
  *
  * This is the only hook that joins for a component before it is mounted. A server joins nothing and renders the fallback.
  */
@@ -64,7 +65,8 @@ function waitFor(client: AttuneClient, session: Joinable): unknown {
   const wait: Wait = {
     over: join(session).then(forget, (failure: unknown) => {
       wait.failure = failure;
-      setTimeout(forget, FAILED_FOR_MS);
+      // A client that stopped says so itself, until it is connected again.
+      setTimeout(forget, client.error ? 0 : FAILED_FOR_MS);
     }),
   };
   waits.set(session.id, wait);

@@ -3,7 +3,13 @@
 import { expect } from 'chai';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ReactNode } from 'react';
-import { createClient, type AttuneClient, type Participant, type Session } from '../../client-sdk/index.js';
+import {
+  ClientError,
+  createClient,
+  type AttuneClient,
+  type Participant,
+  type Session,
+} from '../../client-sdk/index.js';
 import type { Messages } from '../../client-sdk/react/index.js';
 import { holdsSame } from '../../client-sdk/react/selection.js';
 import { openStage, REACT_VERSIONS, type Stage } from '../support/react.js';
@@ -193,6 +199,68 @@ for (const version of REACT_VERSIONS) {
         expect(isEnded).to.equal(true);
         await settle(() => tree.text() === 'one');
         expect(session).not.to.equal(first);
+      });
+
+      it('[RX16] a handle that ended before its component was mounted is replaced each time that happens', async () => {
+        server.create('c', { model: 'three' });
+        let endsAt: string | undefined;
+        const End = ({ id }: { id: string }) => {
+          stage.React.useLayoutEffect(() => {
+            if (id === endsAt) return;
+            endsAt = id;
+            client.close();
+            client.connect();
+          });
+          return null;
+        };
+        const { Model } = modelShower();
+        const tree = stage.mount(within(h(End, { id: 'a' }), h(Model, { id: 'a' })));
+        await settle(() => tree.text() === 'one');
+        for (const [id, model] of [
+          ['b', 'two'],
+          ['c', 'three'],
+        ] as const) {
+          tree.render(within(h(End, { id }), h(Model, { id })));
+          expect(endsAt).to.equal(id);
+          await settle(() => tree.text() === model);
+        }
+      });
+
+      it('[RX17] whatever changes, and however fast, in StrictMode too, nothing that is not shown stays joined', async () => {
+        const ids = ['a', 'b', 'c', 'd'];
+        const servers = [server, new ScriptedServer()] as const;
+        for (const one of servers) for (const id of ids) one.create(id, { model: id });
+        const other = createClient({ transport: servers[1].transport });
+        const { Model } = modelShower();
+        const Everything = ({ id }: { id: string }) => {
+          stage.hooks.useMessages(id);
+          stage.hooks.usePresence(id);
+          stage.hooks.useUpdateSettings(id);
+          return h(Model, { id });
+        };
+        const shown = (now: AttuneClient, id: string) =>
+          h(stage.React.StrictMode, null, h(stage.hooks.AttuneProvider, { client: now }, h(Everything, { id })));
+        /** What each server thinks this page is in, by id. */
+        const joined = () =>
+          servers.flatMap((one, n) =>
+            ids.filter((id) => one.count('session:join', id) > one.count('session:leave', id)).map((id) => `${n}${id}`),
+          );
+        try {
+          const tree = stage.mount(shown(client, 'a'));
+          for (let n = 1; n <= 40; n += 1) {
+            tree.render(shown(n % 3 ? client : other, ids[n % 4]!));
+            if (n % 5 === 0) await stage.actLater(() => nextTurn());
+          }
+          tree.render(shown(other, 'd'));
+          await settle(() => tree.text() === 'd');
+          expect(joined()).to.include('1d');
+          await settle(() => joined().join() === '1d');
+          tree.unmount();
+          await until(() => joined().length === 0);
+        } finally {
+          stage.clear();
+          other.close();
+        }
       });
     });
 
@@ -506,6 +574,52 @@ for (const version of REACT_VERSIONS) {
         expect(server.count('session:join', 'new')).to.equal(2);
         // React reports errors that a boundary takes.
         expect(stage.complaints.splice(0).join()).to.include('SESSION_NOT_FOUND');
+      });
+
+      it('[RX18] a client that stopped for good is thrown as often as it is tried, and is back after connect()', async () => {
+        let isRefused = true;
+        const stopped = createClient({
+          transport: (url, line) => {
+            const link = server.transport(url, line);
+            const refuse = () => queueMicrotask(() => line.closed(new ClientError('FORBIDDEN', 'not you')));
+            return { ...link, open: () => (isRefused ? refuse() : link.open()) };
+          },
+        });
+        let again: (() => void) | undefined;
+        class Boundary extends stage.React.Component<{ children: ReactNode }, { error?: Error }> {
+          override state: { error?: Error } = {};
+          static getDerivedStateFromError = (error: Error) => ({ error });
+          override render() {
+            const { error } = this.state;
+            again = () => this.setState({ error: undefined! });
+            return error ? ((error as { code?: string }).code ?? error.message) : this.props.children;
+          }
+        }
+        const wait = h(stage.React.Suspense, { fallback: 'wait' }, h(Model, { id: 'a' }));
+        try {
+          const tree = stage.mount(
+            h(
+              stage.hooks.AttuneProvider,
+              { client: stopped },
+              h(stage.React.StrictMode, null, h(Boundary, null, wait)),
+            ),
+          );
+          for (let n = 0; n < 3; n += 1) {
+            await settle(() => tree.text() === 'FORBIDDEN');
+            stage.act(() => again!());
+          }
+          isRefused = false;
+          // At once: what failed before says nothing about this attempt.
+          stage.act(() => stopped.connect());
+          stage.act(() => again!());
+          expect(tree.text()).to.not.equal('FORBIDDEN');
+          await settle(() => tree.text() === 'one');
+          expect(server.count('session:join')).to.equal(1);
+          expect(stage.complaints.splice(0).join()).to.include('not you');
+        } finally {
+          stage.clear();
+          stopped.close();
+        }
       });
 
       it('[RX8] a server renders the fallback and joins nothing', () => {

@@ -12,10 +12,13 @@ export interface SharedTabsOptions {
 
 /**
  * For `createClient({ transport: sharedTabs() })`: the tabs of one browser and origin that talk to the same server use one
- * WebSocket. One of them, the leader, owns it; when it is closed, frozen or paused another takes over within 2 s, and what
- * was on its way is sent again under the same ids. Each client keeps its own token, identity, presence and order; its token
- * goes to the leader's tab. Beyond 32 clients, and where there are no Web Locks or no BroadcastChannel (Node, workers,
- * insecure pages), a client has a socket of its own.
+ * WebSocket. One of them, the leader, owns it; when it is closed or frozen another takes over at once, and what was on its
+ * way is sent again under the same ids. One that stops without a word (a page that hangs) is missed within 2 s by a tab that
+ * is seen; browsers slow the timers of hidden tabs, which take up to 4 s, and after 5 minutes up to 4 minutes, or until one
+ * is seen.
+ *
+ * Each client keeps its own token, identity, presence and order; its token goes to the leader's tab. Beyond 32 clients, and
+ * where there are no Web Locks or no BroadcastChannel (Node, workers, insecure pages), a client has a socket of its own.
  */
 export function sharedTabs(options: SharedTabsOptions = {}): Transport {
   const { key = 'attune' } = options;

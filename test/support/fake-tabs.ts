@@ -44,6 +44,13 @@ class FakeLock {
     });
   }
 
+  /** The page is gone: it holds nothing, and waits for nothing. */
+  drop(page: FakePage): void {
+    this.waiting.splice(0, Infinity, ...this.waiting.filter((request) => request.page !== page));
+    if (this.holder?.page === page) this.holder = null;
+    this.next();
+  }
+
   private next(): void {
     const request = this.holder ? undefined : this.waiting.shift();
     if (!request) return;
@@ -131,6 +138,8 @@ export class FakeBrowser {
   linesMax = 32;
   /** What comes of the next lines: opened at once, refused, or nothing. */
   fate: 'open' | 'refuse' | 'silence' = 'open';
+  /** Timers of tabs never fire, as those of hidden ones may not for minutes. */
+  timersRest = false;
   /** Locks cannot be had. */
   isForbidden = false;
   readonly lines: FakeLine[] = [];
@@ -156,7 +165,7 @@ export class FakeBrowser {
       locks: this.locksOf(page) as unknown as TabSetting['locks'],
       openChannel: page.openChannel as unknown as TabSetting['openChannel'],
       // A frozen page has no timers.
-      setInterval: (work, ms) => setInterval(() => page.isFrozen || work(), ms / HASTE),
+      setInterval: (work, ms) => setInterval(() => page.isFrozen || this.timersRest || work(), ms / HASTE),
       openLines: () => this.openLines(name),
       ownLink: (_url, own) => ({
         open: () => {
@@ -177,6 +186,12 @@ export class FakeBrowser {
     };
     this.tabs.push(tab);
     return tab;
+  }
+
+  /** Ends a tab without a word. */
+  kill({ page }: FakeTab): void {
+    page.freeze();
+    this.lock.drop(page);
   }
 
   /** The open line of a tab, where it has one. */

@@ -206,4 +206,16 @@ describe('tabs', () => {
     await says(b!, 'answered null');
     expect(b!.log).to.deep.equal(['opened', 'answered null']);
   });
+
+  for (const how of ['leaves', 'is killed'] as const) {
+    it(`[TS25] a leader that ${how} is followed though no timer of any tab fires`, async () => {
+      browser.timersRest = true;
+      const [a, b, c] = await open('a', 'b', 'c');
+      if (how === 'leaves') a!.link.suspend();
+      else browser.kill(a!);
+      await Promise.all([says(b!, 'closed'), says(c!, 'closed')]);
+      await Promise.all([opened(b!), opened(c!)]);
+      expect(browser.lineOf('c')!.leader).to.equal('b');
+    });
+  }
 });

@@ -581,7 +581,7 @@ for (const version of REACT_VERSIONS) {
         const stopped = createClient({
           transport: (url, line) => {
             const link = server.transport(url, line);
-            const refuse = () => queueMicrotask(() => line.closed(new ClientError('FORBIDDEN', 'not you')));
+            const refuse = () => queueMicrotask(() => line.closed(new ClientError('FORBIDDEN', { message: 'not you' })));
             return { ...link, open: () => (isRefused ? refuse() : link.open()) };
           },
         });

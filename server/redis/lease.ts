@@ -50,6 +50,9 @@ export class Leases {
   private readonly quorum: number;
   private readonly releasing = new Set<Promise<unknown>>();
   private breakerUntil = 0;
+  /** As the log was told last, and when (monotonic milliseconds). */
+  private areLocksLost = false;
+  private toldAt = -Infinity;
 
   constructor(options: {
     store: SessionStore;
@@ -79,6 +82,7 @@ export class Leases {
     while (performance.now() >= this.breakerUntil) {
       const began = performance.now();
       const lock = await this.lock(sessionId);
+      if (lock !== 'lost') this.note(false, began);
       // Redlock can hand out a lock that has already run out: only what is left by our own clock counts.
       if (lock instanceof Object && performance.now() - began < LEASE_USE_MS / 4) {
         return this.fenced(sessionId, have, began + LEASE_USE_MS * (0.5 + Math.random() / 2), lock);
@@ -86,10 +90,7 @@ export class Leases {
       if (lock instanceof Object) this.release(lock);
       if (lock === 'lost') {
         this.breakerUntil = performance.now() + BREAKER_MS;
-        this.logger.warn(
-          { breakerMs: BREAKER_MS },
-          'the lock servers do not answer: going on under fence and revision',
-        );
+        this.note(true, began);
         break;
       }
       if (began > deadline) {
@@ -109,6 +110,16 @@ export class Leases {
   /** Waits for releases under way. */
   async close(): Promise<void> {
     await Promise.allSettled(this.releasing);
+  }
+
+  /** Logs that the lock servers are lost or back, once for all sessions that find it out. */
+  private note(areLost: boolean, began: number): void {
+    // An attempt from before the change says nothing of now.
+    if (areLost === this.areLocksLost || began < this.toldAt) return;
+    this.areLocksLost = areLost;
+    this.toldAt = performance.now();
+    if (areLost) this.logger.warn('the lock servers do not answer: going on under fence and revision');
+    else this.logger.warn('the lock servers answer again');
   }
 
   private async lock(sessionId: string): Promise<Lock | 'held' | 'lost'> {

@@ -314,5 +314,35 @@ describe('leases under faults', () => {
       for (const id of [sessionId, held.sessionId])
         await socket.refused('session:get', { sessionId: id }, 'SESSION_NOT_FOUND');
     });
+
+    it('[L10] that the lock servers are lost, and that they are back, is logged once, however many sessions find it out', async function () {
+      this.timeout(40_000);
+      const node = await attune(redis.url, env());
+      const socket = await connect(node.url);
+      const sessions = await Promise.all(range(1, 50).map(() => opened(node)));
+      const writeAll = (n: number) => Promise.all(sessions.map(({ sessionId }) => update(socket, sessionId, n)));
+      const logged = (what: string) => node.stderr().split(what).length - 1;
+      // Hanging, they keep all sessions waiting at once.
+      for (const { pid } of locks) process.kill(pid, 'SIGSTOP');
+      // What a lease still holds is written without the lock servers.
+      await until(
+        async () => {
+          for (const answer of await writeAll(performance.now())) expect(answer.ok).to.equal(true);
+          return logged('the lock servers do not answer') > 0;
+        },
+        { deadlineMs: 10_000, everyMs: 100, what: 'the line about lost lock servers' },
+      );
+      for (const { pid } of locks) process.kill(pid, 'SIGCONT');
+      await until(
+        async () => {
+          await writeAll(performance.now());
+          return logged('the lock servers answer again') > 0;
+        },
+        { deadlineMs: 20_000, everyMs: 100, what: 'the line about their return' },
+      );
+      await writeAll(1);
+      expect(logged('the lock servers do not answer')).to.equal(1);
+      expect(logged('the lock servers answer again')).to.equal(1);
+    });
   });
 });

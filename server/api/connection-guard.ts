@@ -49,7 +49,8 @@ export class ConnectionGuard {
   /** A socket of this connection was not let in. */
   refused(connection: object, namespace: string): void {
     const watched = this.watched.get(connection);
-    if (watched) watched.connects -= REFUSED_CONNECTS - 1;
+    // A namespace that nobody serves was counted so from the start.
+    if (watched && isServed(namespace)) watched.connects -= REFUSED_CONNECTS - 1;
     this.left(connection, namespace);
   }
 

@@ -15,8 +15,10 @@ export class Namespaces {
   /** Namespaces with sockets, and how many: one that was emptied and made again may be here twice. */
   private readonly inUse = new Map<Namespace, number>();
 
+  /** `admit` has to refuse what is not served. */
   constructor(io: Server, admit: Admit, connected: (socket: Socket) => void) {
-    const shared = io.of((name, _auth, next) => next(null, isServed(name)));
+    // Names that nobody serves come to `admit` too: Socket.IO itself would refuse them without an error object.
+    const shared = io.of((_name, _auth, next) => next(null, true));
     for (const namespace of [io.of('/'), shared]) {
       namespace.use(admit);
       namespace.on('connection', (socket) => {
@@ -36,9 +38,13 @@ export class Namespaces {
     }
   }
 
-  /** Lets all sockets out of a room. */
-  empty(room: string): void {
-    for (const namespace of this.inUse.keys()) namespace.in(room).socketsLeave(room);
+  /** Lets all sockets out of a room, and gives them. */
+  empty(room: string): Socket[] {
+    return [...this.inUse.keys()].flatMap(({ adapter, sockets }) => {
+      const inside = [...(adapter.rooms.get(room) ?? [])].flatMap((id) => sockets.get(id) ?? []);
+      for (const socket of inside) void socket.leave(room);
+      return inside;
+    });
   }
 
   private left(namespace: Namespace): void {

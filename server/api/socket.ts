@@ -24,7 +24,7 @@ import { parseRequest, type Caller, type Calls } from './calls.js';
 import { ConnectionGuard } from './connection-guard.js';
 import { Hearing, type Connection as EngineConnection } from './hearing.js';
 import { joinWrites } from './joined-writes.js';
-import { endSocket, Namespaces } from './namespaces.js';
+import { endSocket, isServed, Namespaces } from './namespaces.js';
 import { RateLimit } from './rate-limit.js';
 import { invalidRequest, type ToWireError } from './reply.js';
 import { SlowReaders } from './slow-readers.js';
@@ -132,8 +132,8 @@ export class SocketApi implements Sink {
   }
 
   end(sessionId: string): void {
-    for (const audience of audiences) this.namespaces.empty(roomOf(sessionId, audience));
-    for (const { sessions } of this.connections.values()) sessions.ended(sessionId);
+    const readers = audiences.flatMap((audience) => this.namespaces.empty(roomOf(sessionId, audience)));
+    for (const socket of readers) this.connections.get(socket)?.sessions.ended(sessionId);
   }
 
   /** Tells every client to come back elsewhere, each at a time of its own. */
@@ -156,6 +156,8 @@ export class SocketApi implements Sink {
 
   private async admit(socket: Socket): Promise<void> {
     try {
+      // In Socket.IO's own words, which clients may know.
+      if (!isServed(socket.nsp.name)) throw new AttuneError('INVALID_REQUEST', 'Invalid namespace');
       const parsed = handshake.safeParse(socket.handshake.auth);
       if (!parsed.success) throw invalidRequest(parsed.error);
       const { token, clientId, kind, protocol } = parsed.data;

@@ -7,7 +7,7 @@ import { startAttune, type Attune } from '../support/attune.js';
 import { joinPresent } from '../support/present.js';
 import { closeRawSockets, openRaw } from '../support/raw-socket.js';
 import { metric } from '../support/session-log.js';
-import { freshId, type Wire } from '../support/shapes.js';
+import { expectError, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, recorder, type HandshakeAuth, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
@@ -112,11 +112,13 @@ describe('several tabs on one connection', () => {
     expect(b.bodies('session:deleted')).to.deep.equal([]);
   });
 
-  it('[TB3] other namespaces are refused, and the connection stays', async () => {
+  it('[TB3] other namespaces are refused with an error object, and the connection stays', async () => {
     const manager = connection();
     const socket = await tab(manager, '/~1');
     for (const name of ['/~0', '/~32', '/~01', '/~1a', '/admin', '/~']) {
-      expect((await refusal(tab(manager, name))).message, name).to.equal('Invalid namespace');
+      const error = (await refusal(tab(manager, name))) as Error & { data?: Wire };
+      expect(error.message, name).to.equal('Invalid namespace');
+      expectError(error.data, 'INVALID_REQUEST');
     }
     await socket.ok('session:open', { sessionId: freshId('tb') });
   });

@@ -121,9 +121,10 @@ async function start(
   // Socket.IO takes its own path out of the requests that this listener would have had: it must be there first.
   let rest!: RequestListener;
   const http = createServer((request, response) => rest(request, response));
-  const shared = { calls, authenticate, originAllowed, toWireError, metrics, logger };
-  const limits = { allowedOrigins: config.CORS_ORIGINS, rateCallsPerS: config.RATE_CALLS_PER_S };
-  const sockets = new SocketApi({ http, ...shared, ...limits });
+  const allowedOrigins = config.CORS_ORIGINS;
+  const rateCallsPerS = config.RATE_CALLS_PER_S;
+  const shared = { calls, authenticate, originAllowed, allowedOrigins, rateCallsPerS, toWireError, metrics, logger };
+  const sockets = new SocketApi({ http, ...shared });
   const sinks = [sockets, streams];
   signals = new Signals({ store: presenceStore, sinks, metrics });
   const presence = new Presence({ store: presenceStore, sinks, nodeId, metrics, logger, now });
@@ -144,7 +145,7 @@ async function start(
     checks: { redis: await store.answers(READY_PING_MS), feed: feed.ready, draining },
     durability,
   });
-  rest = createRest({ ...shared, ...limits, hub, presence, reads, transfer, streams, schema, now, readiness });
+  rest = createRest({ ...shared, hub, presence, reads, transfer, streams, schema, now, readiness });
   const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, now });
 
   await listen(http, config);

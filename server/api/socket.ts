@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server as HttpServer } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Logger } from 'pino';
 import { Server, type Socket } from 'socket.io';
 import { AttuneError, errorTable, type Retry } from '../../client-sdk/protocol/errors.js';
 import { REQUEST_BYTES_MAX, SIGNALS_PER_S } from '../../client-sdk/protocol/limits.js';
@@ -14,19 +13,18 @@ import {
   type SettingsReply,
 } from '../../client-sdk/protocol/messages.js';
 import { PROTOCOL_VERSION } from '../../client-sdk/protocol/version.js';
-import type { Metrics } from '../metrics.js';
 import type { Presence } from '../sync/presence.js';
+import type { Origin } from '../sync/update-queue.js';
 import { audiences, type Audience, type Sink } from '../sync/room.js';
-import type { Origin } from '../sync/lane.js';
 import type { SessionHub } from '../sync/session-hub.js';
-import type { Authenticate } from './auth.js';
+import type { ApiOptions } from './api-options.js';
 import { parseRequest, type Caller, type Calls } from './calls.js';
 import { ConnectionGuard } from './connection-guard.js';
 import { Hearing, type Connection as EngineConnection } from './hearing.js';
 import { joinWrites } from './joined-writes.js';
 import { endSocket, isServed, Namespaces } from './namespaces.js';
 import { RateLimit } from './rate-limit.js';
-import { invalidRequest, type ToWireError } from './reply.js';
+import { invalidRequest } from './reply.js';
 import { SlowReaders } from './slow-readers.js';
 import { roomOf, SocketSessions } from './socket-sessions.js';
 import { watchExpiry } from './token-expiry.js';
@@ -46,16 +44,8 @@ const BARRIERS_MAX = 1000;
 /** A leaving node spreads the reconnection of its clients over so long, milliseconds. */
 const RECONNECT_SPREAD_MS = 1000;
 
-export interface SocketApiOptions {
+export interface SocketApiOptions extends ApiOptions {
   http: HttpServer;
-  calls: Calls;
-  authenticate: Authenticate;
-  originAllowed: (request: IncomingMessage) => boolean;
-  allowedOrigins: readonly string[];
-  rateCallsPerS: number;
-  toWireError: ToWireError;
-  metrics: Metrics;
-  logger: Logger;
 }
 
 /** What this server keeps of one socket. */

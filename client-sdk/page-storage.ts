@@ -34,9 +34,8 @@ export function createPageStorage(
   const nameOf = (owner: string, sessionId: string) => `${key}:write/${owner}/${sessionId}`;
 
   /** Where it is full, or forbidden, it stays in memory. */
-  const put = (name: string, text: string | false | null) =>
+  const put = (name: string, text: string | null) =>
     tried(() => (text ? storage!.setItem(name, text) : storage!.removeItem(name)));
-  const putWrites = (name: string, text: string) => put(name, text !== '[]' && text);
 
   /** What is there, but for what makes no sense. */
   const writesAt = (name: string) =>
@@ -60,12 +59,15 @@ export function createPageStorage(
       const own = nameOf(page, sessionId);
       const start = nameOf('', '').slice(0, -1);
       const takeOver = (name: string) => {
-        const left = writesAt(name).filter((write) => {
+        const writes = writesAt(name);
+        // First, for there may be no room for both.
+        put(name, null);
+        const left = writes.filter((write) => {
           offered = write.updateId;
           told.unsent(write);
           return offered;
         });
-        putWrites(name, JSON.stringify(left));
+        if (left.length) put(name, JSON.stringify(left));
       };
       tried(() => {
         for (let i = storage!.length; i--;) {
@@ -91,7 +93,7 @@ export function createPageStorage(
             return { updateId, event, request, sentAt };
           }),
         );
-        if (kept.get(own) !== text) putWrites(own, text);
+        if (kept.get(own) !== text) put(own, writes.length ? text : null);
         kept.set(own, text);
         if (!documents.size) setTimeout(writeDocuments, DOCUMENT_EVERY_MS);
         documents.set(sessionId, confirmed);

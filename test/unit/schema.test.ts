@@ -87,8 +87,8 @@ describe('validation at the edge', () => {
     additionalProperties: false,
     dependentRequired: { tags: ['options'] },
     allOf: [{ properties: { model: { minLength: 2 } } }],
-    if: { properties: { model: { const: 'big' } }, required: ['model'] },
-    then: { required: ['options'] },
+    if: { not: { properties: { model: { const: 'big' } }, required: ['model'] } },
+    else: { required: ['options'] },
     $defs: { name: { type: 'string', maxLength: 5 } },
   };
 

@@ -211,6 +211,22 @@ describe('what is kept over a reload', () => {
       expect([...ids(one), ...ids(two)]).to.deep.equal(['a', 'b']);
     });
 
+    it('[ST6] it is kept by the next page though the storage has no room for it twice', async () => {
+      const browser = fakePages();
+      const gone = browser.open('gone');
+      gone.save('s', [write('a')], null);
+      gone.end();
+      const next = browser.open('next');
+      const setItem = browser.storage.setItem.bind(browser.storage);
+      browser.storage.setItem = (name, value) => {
+        if (browser.storage.length > 0) throw new DOMException('full', 'QuotaExceededError');
+        setItem(name, value);
+      };
+      use(next);
+      await answered();
+      expect(ids(browser.open('next').load('s').writes)).to.deep.equal(['a']);
+    });
+
     it('[ST6] what the session does not take stays where it is; what is settled at once does not', async () => {
       const browser = fakePages();
       const gone = browser.open('gone');

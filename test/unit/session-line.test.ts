@@ -38,7 +38,12 @@ describe('a session over a line', () => {
     line.asked.shift()!.answer({ ok: true, session: document, participants: [] });
     await ready;
     const next = (): Asked => line.asked.shift()!;
-    return { line, client, session, next };
+    /** Also after a pause. */
+    const nextLater = async (): Promise<Asked> => {
+      while (line.asked.length === 0) await settled();
+      return next();
+    };
+    return { line, client, session, next, nextLater };
   }
   const base = (revision: number, updateId?: string) => ({
     sessionId: 's',
@@ -85,18 +90,24 @@ describe('a session over a line', () => {
   });
 
   it('[CK17] a commit that is missing is asked for by a join with the cursor, once, and events meanwhile are not taken', async () => {
-    const { line, client, session, next } = await joined();
+    const { line, client, session, nextLater } = await joined();
     const revisions: number[] = [];
     session.on('commit', ({ revision }) => revisions.push(revision));
     const described = (revision: number) => ({ ...base(revision), title: `${revision}` });
     line.tell('session:described', described(3));
     line.tell('session:described', described(4));
-    const join = next();
+    const join = await nextLater();
     expect(join).to.deep.include({ event: 'session:join' });
     expect(join.body).to.deep.include({ cursor: { epoch: 'E', revision: 1 } });
     expect(line.asked).to.deep.equal([]);
     const commits = [2, 3, 4].map((revision) => ({ event: 'session:described', ...described(revision) }));
-    join.answer({ ok: true, resumed: true, epoch: 'E', revision: 4, commits, participants: [] });
+    const resumed = { ok: true, resumed: true, epoch: 'E', revision: 4, participants: [] };
+    // Where an answer has a gap itself, that is one more join and not one for each commit behind it.
+    join.answer({ ...resumed, commits: [commits[1], commits[2]] });
+    const again = await nextLater();
+    expect(again.body).to.deep.include({ cursor: { epoch: 'E', revision: 1 } });
+    expect([line.asked, revisions]).to.deep.equal([[], []]);
+    again.answer({ ...resumed, commits });
     line.tell('session:described', described(5));
     line.tell('session:described', described(4));
     expect(revisions).to.deep.equal([2, 3, 4, 5]);
@@ -105,13 +116,12 @@ describe('a session over a line', () => {
   });
 
   it('[CK20] a join that is refused for now is tried again; one that may never be ends the session', async () => {
-    const { client, session, line, next } = await joined();
+    const { client, session, line, nextLater } = await joined();
     line.tell('session:described', { ...base(3), title: 'gap' });
     const error = { code: 'UNAVAILABLE', message: 'm', retry: 'after-delay', outcome: 'not-committed', requestId: 'r' };
-    next().answer({ ok: false, error });
+    (await nextLater()).answer({ ok: false, error });
     expect(session.getSnapshot()).to.include({ syncStatus: 'synchronizing', error: null });
-    while (line.asked.length === 0) await settled();
-    next().answer({ ok: false, error: { ...error, code: 'FORBIDDEN', retry: 'never' } });
+    (await nextLater()).answer({ ok: false, error: { ...error, code: 'FORBIDDEN', retry: 'never' } });
     expect(session.getSnapshot().error?.code).to.equal('FORBIDDEN');
     client.close();
   });

@@ -3,6 +3,7 @@ import { StrictMode } from 'react';
 import { createRoot, type Root } from 'react-dom/client';
 import { createClient, type JsonObject } from '../../client-sdk/index.js';
 import { AttuneProvider } from '../../client-sdk/react/index.js';
+import { sharedTabs } from '../../client-sdk/tabs.js';
 import { App, Frame } from './app.js';
 import { NoSuchSession } from './cannot-go-on.js';
 import { keptPerson, keptToken, tabOutbox } from './kept.js';
@@ -35,6 +36,8 @@ async function open(root: Root, sessionId: string): Promise<void> {
   const storage = tabOutbox();
   const client = createClient({
     clientId: clientIdOf(person, randomName(8)),
+    // The tabs of this browser share one WebSocket, each with its own token, switch and place among the people.
+    transport: sharedTabs({ key: 'attune-demo' }),
     ...(token !== undefined && { getToken: () => token }),
     ...(storage && { storage }),
   });

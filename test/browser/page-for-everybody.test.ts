@@ -2,8 +2,16 @@
 import { expect } from 'chai';
 import type { BrowserContextOptions, Page } from 'playwright-core';
 import { startAttune, type Attune } from '../support/attune.js';
-import { accessibilityViolations, browserOfSuite, type Visit } from '../support/browser.js';
-import { becomes, newSession, openSession, profileOf, strangersOf, type DemoPage } from '../support/demo-page.js';
+import { accessibilityViolations, browserOfSuite } from '../support/browser.js';
+import {
+  becomes,
+  newSession,
+  openSession,
+  openTwo,
+  profileOf,
+  strangersOf,
+  type DemoPage,
+} from '../support/demo-page.js';
 import { request } from '../support/http.js';
 
 const phone = { width: 360, height: 740 };
@@ -11,10 +19,8 @@ const phone = { width: 360, height: 740 };
 const STOPS_MAX = 80;
 
 const looks: Record<string, BrowserContextOptions> = {
-  light: { colorScheme: 'light' },
-  dark: { colorScheme: 'dark' },
-  'phone, light': { colorScheme: 'light', viewport: phone, hasTouch: true, isMobile: true },
-  'phone, dark': { colorScheme: 'dark', viewport: phone, hasTouch: true, isMobile: true },
+  desk: {},
+  phone: { viewport: phone, hasTouch: true, isMobile: true },
 };
 
 describe('the page for everybody', () => {
@@ -52,14 +58,18 @@ describe('the page for everybody', () => {
   }
 
   for (const [look, options] of Object.entries(looks)) {
-    it(`[BR24] no state of the page breaks a rule of accessibility: ${look}`, () =>
+    it(`[BR24] no state of the page breaks a rule of accessibility, light and dark: ${look}`, () =>
       browser.visit(async (visit) => {
         const id = await lively();
-        const profile = await profileOf(visit, attune, 'Ada', { ...options, reducedMotion: 'reduce' });
+        const profile = await profileOf(visit, attune, 'Ada', options);
         const page = await openSession(visit, attune, id, profile);
         const expectFine = async (state: string) => {
-          await visit.screenshot(page.page, `${look} ${state}`);
-          expect((await accessibilityViolations(page.page)).join('\n'), state).to.equal('');
+          for (const colorScheme of ['light', 'dark'] as const) {
+            await page.page.emulateMedia({ colorScheme });
+            await visit.screenshot(page.page, `${look} ${colorScheme} ${state}`);
+            const broken = await accessibilityViolations(page.page);
+            expect(broken.join('\n'), `${state}, ${colorScheme}`).to.equal('');
+          }
         };
         await page.hasVersions(2);
         if (options.viewport) await expectFine('chat');
@@ -67,7 +77,7 @@ describe('the page for everybody', () => {
         await page.page.getByRole('button', { name: /not set in Sampling/ }).click();
         await page.setting('Temperature').fill('3');
         await page.field('/options/temperature').getByText('Must be from 0 to 2.').waitFor();
-        await expectFine(options.viewport ? 'settings with an error' : 'all parts, with an error');
+        await expectFine(options.viewport ? 'settings with an error' : 'all parts with an error');
         await show(page, 'History');
         if (options.viewport) return expectFine('history');
         await page.page.getByRole('button', { name: 'Share', exact: true }).click();
@@ -77,9 +87,21 @@ describe('the page for everybody', () => {
         await page.hasStatus('Offline');
         await page.page.getByRole('button', { name: 'You are Ada' }).click();
         await page.page.getByRole('dialog').waitFor();
-        await expectFine('offline, name dialog');
+        await expectFine('offline name dialog');
       }));
   }
+
+  it('[BR10] a new session loads without a complaint and breaks no rule of accessibility', () =>
+    browser.visit(async (visit) => {
+      const page = await visit.open(attune.url);
+      expect(await page.title()).to.contain('Attune');
+      expect(await page.getByRole('heading', { level: 1 }).isVisible()).to.equal(true);
+      for (const colorScheme of ['light', 'dark'] as const) {
+        await page.emulateMedia({ colorScheme });
+        await visit.screenshot(page, `page ${colorScheme}`);
+        expect((await accessibilityViolations(page)).join('\n'), colorScheme).to.equal('');
+      }
+    }));
 
   for (const [where, size] of Object.entries({ desk: { width: 1280, height: 720 }, phone })) {
     it(`[BR25] nothing makes the page itself scroll, and no control is out of reach: ${where}`, () =>
@@ -100,7 +122,7 @@ describe('the page for everybody', () => {
   it('[BR23] with the keyboard alone a setting is changed, a message sent, and a version restored', () =>
     browser.visit(async (visit) => {
       const id = await newSession(attune);
-      const [one, other] = await twoTabs(visit, id);
+      const [one, other] = await openTwo(visit, attune, id);
       const { keyboard } = one.page;
       await tabTo(one.page, 'Model');
       await keyboard.press('ArrowDown');
@@ -155,10 +177,6 @@ describe('the page for everybody', () => {
         'the connection is among them',
       ).to.equal(true);
     }));
-
-  async function twoTabs(visit: Visit, id: string): Promise<[DemoPage, DemoPage]> {
-    return [await openSession(visit, attune, id), await openSession(visit, attune, id)];
-  }
 
   /** Presses Tab, from where the focus is and round, until it is at what has this name. */
   async function tabTo(page: Page, name: string) {

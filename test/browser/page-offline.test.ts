@@ -1,25 +1,29 @@
 // The page without a connection: what is changed meanwhile is kept in the tab and sent once there is one, also over a reload.
 import { startAttune, type Attune } from '../support/attune.js';
 import { browserOfSuite, type Visit } from '../support/browser.js';
-import { becomes, newSession, openSession, profileOf, type DemoPage } from '../support/demo-page.js';
+import { becomes, newSession, openTwo, type DemoPage } from '../support/demo-page.js';
 import { request } from '../support/http.js';
 import { expect } from 'chai';
 
 describe('the page offline', () => {
   const browser = browserOfSuite();
+  /** The one that has the data, and the one that runs: the last test starts another. */
+  let first: Attune;
   let attune: Attune;
   before(async () => {
-    attune = await startAttune();
+    attune = first = await startAttune();
   });
-  after(() => attune?.destroy());
+  after(async () => {
+    await attune?.destroy();
+    await first?.destroy();
+  });
 
   const stored = async (id: string) => (await request('GET', `${attune.url}/v1/sessions/${id}`)).body;
 
   /** One who goes offline, and another who stays. */
   async function two(visit: Visit): Promise<{ id: string; one: DemoPage; other: DemoPage }> {
     const id = await newSession(attune);
-    const one = await openSession(visit, attune, id, await profileOf(visit, attune, 'Ada'));
-    const other = await openSession(visit, attune, id, await profileOf(visit, attune, 'Bob'));
+    const [one, other] = await openTwo(visit, attune, id, 'Ada', 'Bob');
     return { id, one, other };
   }
 
@@ -82,28 +86,6 @@ describe('the page offline', () => {
       await expectAll(session);
     }));
 
-  it('[BR15] a server that is killed and started again is found again, with what was changed meanwhile', () =>
-    browser.visit(async (visit) => {
-      // What a browser says of a server that dies: also of an answer to a ping that comes too late for it.
-      visit.expectComplaints(
-        /ERR_CONNECTION_REFUSED|ERR_SOCKET_NOT_CONNECTED|ERR_CONNECTION_RESET|CLOSING or CLOSED state/,
-      );
-      const { id, one, other } = await two(visit);
-      const { dataDir, port } = attune;
-      await attune.kill();
-      await one.hasStatus('Reconnecting');
-      await one.choose('Model', 'gpt-4o');
-      await one.hasProgress('/model', 'kept until online');
-      const dead = attune;
-      attune = await startAttune({ dataDir, env: { PORT: String(port) } });
-      await Promise.all([one.isLive(), other.isLive()]);
-      await other.hasChoice('Model', 'gpt-4o');
-      expect((await stored(id)).revision).to.equal(2);
-      await attune.destroy();
-      await dead.destroy();
-      attune = await startAttune();
-    }));
-
   it('[BR16] what was changed offline outlives a reload of the tab', () =>
     browser.visit(async (visit) => {
       const session = await two(visit);
@@ -129,5 +111,23 @@ describe('the page offline', () => {
       await page.goto(address);
       await session.one.isLive();
       await expectAll(session);
+    }));
+
+  it('[BR15] a server that is killed and started again is found again, with what was changed meanwhile', () =>
+    browser.visit(async (visit) => {
+      // What a browser says of a server that dies: also of an answer to a ping that comes too late for it.
+      visit.expectComplaints(
+        /ERR_CONNECTION_REFUSED|ERR_SOCKET_NOT_CONNECTED|ERR_CONNECTION_RESET|CLOSING or CLOSED state/,
+      );
+      const { id, one, other } = await two(visit);
+      const { dataDir, port } = attune;
+      await attune.kill();
+      await one.hasStatus('Reconnecting');
+      await one.choose('Model', 'gpt-4o');
+      await one.hasProgress('/model', 'kept until online');
+      attune = await startAttune({ dataDir, env: { PORT: String(port) } });
+      await Promise.all([one.isLive(), other.isLive()]);
+      await other.hasChoice('Model', 'gpt-4o');
+      expect((await stored(id)).revision).to.equal(2);
     }));
 });

@@ -1,9 +1,10 @@
 // People and bots on the page: who is there and at what, what they say, as it is said, and how others are brought in.
 import { expect } from 'chai';
+import type { WebSocket } from 'playwright-core';
 import { startAttune, type Attune } from '../support/attune.js';
 import { endBots, startBot } from '../support/bot.js';
 import { browserOfSuite, type Visit } from '../support/browser.js';
-import { becomes, DemoPage, newSession, openSession, profileOf } from '../support/demo-page.js';
+import { becomes, DemoPage, newSession, openSession, openTwo, profileOf } from '../support/demo-page.js';
 import { request } from '../support/http.js';
 
 /** Texts that a streamed answer has had in a tab that no commit can have brought: the demo bot commits each second. */
@@ -20,8 +21,7 @@ describe('people and messages on the page', () => {
 
   async function adaAndBob(visit: Visit, settings = {}): Promise<{ id: string; ada: DemoPage; bob: DemoPage }> {
     const id = await newSession(attune, settings);
-    const ada = await openSession(visit, attune, id, await profileOf(visit, attune, 'Ada'));
-    const bob = await openSession(visit, attune, id, await profileOf(visit, attune, 'Bob'));
+    const [ada, bob] = await openTwo(visit, attune, id, 'Ada', 'Bob');
     return { id, ada, bob };
   }
   const messagesOf = async (id: string) =>
@@ -63,7 +63,7 @@ describe('people and messages on the page', () => {
 
   it("[BR19] a message and the demo bot's answer are shown in every tab, word by word, the same in the end", () =>
     browser.visit(async (visit) => {
-      const { id, ada, bob } = await adaAndBob(visit, { options: { max_tokens: 40 } });
+      const { id, ada, bob } = await adaAndBob(visit, { options: { max_tokens: 25 } });
       const seenByBob = await bob.watchAnswer();
       await ada.say('Which settings do you use?');
       await bob.page.locator('li[aria-busy="true"]').getByText('You wrote').waitFor();
@@ -86,7 +86,7 @@ describe('people and messages on the page', () => {
       await startBot('bot.ts', attune.url, id);
       await ada.hasOthers('Bob', 'Bot (bot)');
       const seenByBob = await bob.watchAnswer();
-      const asked = Array.from({ length: 40 }, (_, n) => `word${n}`).join(' ');
+      const asked = Array.from({ length: 20 }, (_, n) => `word${n}`).join(' ');
       await ada.say(asked);
       for (const page of [ada, bob]) await page.hasMessages(2);
       const [question, answer] = await messagesOf(id);
@@ -129,8 +129,37 @@ describe('people and messages on the page', () => {
       await bob.page.getByRole('link', { name: 'Open another tab' }).click();
       const again = new DemoPage(await opened);
       await again.isLive();
-      await again.hasOthers('Ada', 'Bob');
+      await becomes(async () => (await again.others()).toSorted(), ['Ada', 'Bob'], 'both to be there');
       await again.choose('Model', 'gpt-4o');
       await ada.hasChoice('Model', 'gpt-4o');
+    }));
+
+  it('[BR32] the tabs of one browser share a WebSocket; each has its own switch, and goes on when the first one is closed', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(attune);
+      const sockets: WebSocket[] = [];
+      const profile = await profileOf(visit, attune, 'Ada');
+      profile.on('page', (page) => page.on('websocket', (socket) => sockets.push(socket)));
+      const first = await openSession(visit, attune, id, profile);
+      const second = await openSession(visit, attune, id, profile);
+      const bob = await openSession(visit, attune, id, await profileOf(visit, attune, 'Bob'));
+      await bob.hasOthers('Ada', 'Ada');
+      expect(sockets).to.have.length(1);
+      const statuses = await second.watchStatus();
+      await first.onlineSwitch.click();
+      await first.hasStatus('Offline');
+      await bob.hasOthers('Ada');
+      await bob.choose('Model', 'gpt-4o');
+      await second.hasChoice('Model', 'gpt-4o');
+      await first.hasChoice('Model', 'gpt-4');
+      expect(await statuses()).to.deep.equal(['Live']);
+      await first.onlineSwitch.click();
+      await first.hasChoice('Model', 'gpt-4o');
+      expect(sockets.filter((socket) => !socket.isClosed())).to.have.length(1);
+      await first.page.close();
+      await second.choose('Mode', 'agent');
+      await bob.hasChoice('Mode', 'agent');
+      await second.isLive();
+      await bob.hasOthers('Ada');
     }));
 });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startAttune, type Attune } from '../support/attune.js';
 import { browserOfSuite } from '../support/browser.js';
-import { becomes, newSession, openSession, profileOf, whileSilent } from '../support/demo-page.js';
+import { becomes, newSession, openSession, openTwo, whileSilent } from '../support/demo-page.js';
 import { request } from '../support/http.js';
 import { connect } from '../support/socket.js';
 
@@ -42,11 +42,11 @@ describe('the settings on the page', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('[BR11] what is changed with any control is shown by the other tab, live', () =>
+  it('[BR11] what is changed with any control is shown by the other tab, live, and a slider while it moves', () =>
     browser.visit(async (visit) => {
       const options = { temperature: 0.7, stop: ['END'], stream: true, system_prompt: 'Be brief.' };
       const id = await newSession(attune, { options });
-      const [one, other] = [await openSession(visit, attune, id), await openSession(visit, attune, id)];
+      const [one, other] = await openTwo(visit, attune, id);
       await one.choose('Model', 'claude-sonnet-4');
       await other.hasChoice('Model', 'claude-sonnet-4');
       await other.setting('System prompt').fill('Be kind.');
@@ -64,12 +64,8 @@ describe('the settings on the page', () => {
       await one.page.keyboard.type('tutor');
       await one.page.keyboard.press('Enter');
       await other.hasChoice('Mode', 'tutor');
-    }));
 
-  it('[BR11] a slider that is dragged moves in the other tab before it is let go', () =>
-    browser.visit(async (visit) => {
-      const id = await newSession(attune);
-      const [one, other] = [await openSession(visit, attune, id), await openSession(visit, attune, id)];
+      // A slider that is dragged moves in the other tab before it is let go.
       const slider = one.setting('Temperature slider');
       // A page behind another one is drawn seldom, and takes each move of the mouse with a drawing.
       await one.page.bringToFront();
@@ -89,7 +85,7 @@ describe('the settings on the page', () => {
   it('[BR12] a change is shown before the server answers, with what it waits for', () =>
     browser.visit(async (visit) => {
       const id = await newSession(attune);
-      const [one, other] = [await openSession(visit, attune, id), await openSession(visit, attune, id)];
+      const [one, other] = await openTwo(visit, attune, id);
       await whileSilent(attune, async () => {
         await one.choose('Model', 'gpt-4o');
         await one.hasChoice('Model', 'gpt-4o');
@@ -106,7 +102,7 @@ describe('the settings on the page', () => {
   it('[BR13] what the server refuses is rolled back, with the reason at the setting', () =>
     browser.visit(async (visit) => {
       const id = await newSession(strict);
-      const [one, other] = [await openSession(visit, strict, id), await openSession(visit, strict, id)];
+      const [one, other] = await openTwo(visit, strict, id);
       await whileSilent(strict, async () => {
         await one.choose('Model', 'small');
         await one.hasChoice('Model', 'small');
@@ -122,6 +118,7 @@ describe('the settings on the page', () => {
       await visit.screenshot(one.page, 'refused by the server');
       // What was refused is forgotten: with a temperature that goes with it, the same choice is taken.
       await one.setting('Temperature').fill('0.5');
+      await one.page.keyboard.press('Enter');
       await one.hasProgress('/temperature', 'saved');
       await one.choose('Model', 'small');
       await other.hasChoice('Model', 'small');
@@ -144,11 +141,11 @@ describe('the settings on the page', () => {
   it('[BR17] a version of the history is restored by one click, for everybody', () =>
     browser.visit(async (visit) => {
       const id = await newSession(attune);
-      const one = await openSession(visit, attune, id, await profileOf(visit, attune, 'Ada'));
-      const other = await openSession(visit, attune, id, await profileOf(visit, attune, 'Bob'));
+      const [one, other] = await openTwo(visit, attune, id, 'Ada', 'Bob');
       await one.choose('Model', 'gpt-4o');
       await other.hasChoice('Model', 'gpt-4o');
       await other.setting('Temperature').fill('1.1');
+      await other.page.keyboard.press('Enter');
       await one.hasVersions(3);
       const versions = await one.versions.allInnerTexts();
       const [newest, before, first] = versions.map((text) => text.replaceAll(/\s+/g, ' '));

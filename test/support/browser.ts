@@ -19,7 +19,8 @@ export const artifactsDir = join(projectDir, 'test-artifacts');
 export interface Visit {
   /** The profile that open() uses where none is named. */
   readonly profile: BrowserContext;
-  /** A further profile: another user, another machine, or other preferences (`{ colorScheme: 'dark' }`). */
+  /** A further profile: another user, another machine, or other preferences (`{ colorScheme: 'dark' }`). Nothing moves in
+   * any, unless asked for. */
   newProfile(options?: BrowserContextOptions): Promise<BrowserContext>;
   /** Opens the address in a new page and resolves when it is loaded. */
   open(url: string, profile?: BrowserContext): Promise<Page>;
@@ -75,7 +76,7 @@ async function visitOf(browser: Browser, title: string, work: (visit: Visit) => 
   const profiles: BrowserContext[] = [];
   const complaints = complaintList();
   const newProfile = async (options: BrowserContextOptions = {}) => {
-    const profile = await browser.newContext(options);
+    const profile = await browser.newContext({ reducedMotion: 'reduce', ...options });
     profiles.push(profile);
     profile.setDefaultTimeout(PAGE_DEADLINE_MS);
     complaints.listen(profile);

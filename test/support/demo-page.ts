@@ -9,6 +9,8 @@ import { until } from './until.js';
 
 /** Where a page keeps who its user is. */
 const PERSON_KEY = 'attune-demo-person';
+/** Pause between two looks at a page, milliseconds: each costs the page some work. */
+const POLL_MS = 30;
 
 /** Makes a session with these settings over the defaults. */
 export async function newSession(attune: Attune, settings: Wire = {}): Promise<string> {
@@ -23,6 +25,14 @@ export async function openSession(visit: Visit, attune: Attune, sessionId: strin
   const page = new DemoPage(await visit.open(`${attune.url}/?session=${sessionId}`, profile));
   await page.isLive();
   return page;
+}
+
+/** Two pages of a session, opened at once: of two users where names are given, else two tabs of one. */
+export async function openTwo(visit: Visit, attune: Attune, sessionId: string, ...names: [] | [string, string]) {
+  const profileAt = async (n: 0 | 1) => (names[n] ? profileOf(visit, attune, names[n]) : visit.profile);
+  const profiles = await Promise.all([profileAt(0), profileAt(1)]);
+  const [one, other] = await Promise.all(profiles.map((profile) => openSession(visit, attune, sessionId, profile)));
+  return [one!, other!] as const;
 }
 
 /** A profile whose user called themselves so before. */
@@ -41,7 +51,7 @@ export function becomes<T>(read: () => Promise<T>, wanted: T, what: string): Pro
       expect(await read()).to.deep.equal(wanted);
       return true;
     },
-    { deadlineMs: 8_000, what },
+    { deadlineMs: 8_000, everyMs: POLL_MS, what },
   );
 }
 
@@ -69,6 +79,16 @@ export class DemoPage {
   }
   hasStatus(words: string): Promise<unknown> {
     return becomes(() => this.page.getByTestId('connection-status').innerText(), words, `the light to say ${words}`);
+  }
+  /** What the light has said from now on, each word once in order. */
+  async watchStatus(): Promise<() => Promise<string[]>> {
+    await this.page.evaluate(`{
+      const light = document.querySelector('[data-testid="connection-status"]');
+      window.statuses = [light.textContent];
+      const look = () => window.statuses.at(-1) !== light.textContent && window.statuses.push(light.textContent);
+      new MutationObserver(look).observe(light, { subtree: true, childList: true, characterData: true });
+    }`);
+    return () => this.page.evaluate<string[]>('window.statuses');
   }
   get onlineSwitch(): Locator {
     return this.page.getByRole('switch', { name: 'Online', exact: true });

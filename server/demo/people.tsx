@@ -38,10 +38,17 @@ export function People(): ReactNode {
           {me.name}
         </span>
       </button>
-      <Announcer text={others.length === 0 ? '' : `Also here: ${others.map(({ name }) => name).join(', ')}`} />
+      <Announcer text={alsoHere(others)} />
       {isEditing && <MeDialog close={() => setEditing(false)} />}
     </section>
   );
+}
+
+function alsoHere(others: readonly Someone[]): string {
+  if (others.length === 0) return '';
+  const names = others.slice(0, SHOWN_MAX).map(({ name }) => name);
+  const more = others.length > SHOWN_MAX ? ` and ${others.length - SHOWN_MAX} more` : '';
+  return `Also here: ${names.join(', ')}${more}`;
 }
 
 function MeDialog({ close }: { readonly close: () => void }): ReactNode {

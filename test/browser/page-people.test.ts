@@ -6,9 +6,12 @@ import { endBots, startBot } from '../support/bot.js';
 import { browserOfSuite, type Visit } from '../support/browser.js';
 import { becomes, DemoPage, newSession, openSession, openTwo, profileOf } from '../support/demo-page.js';
 import { request } from '../support/http.js';
+import { closeSockets, connect } from '../support/socket.js';
 
 /** Texts that a streamed answer has had in a tab that no commit can have brought: the demo bot commits each second. */
 const LIVE_TEXTS_MIN = 10;
+/** More people than a header can show. */
+const CROWD = 120;
 
 describe('people and messages on the page', () => {
   const browser = browserOfSuite();
@@ -18,6 +21,7 @@ describe('people and messages on the page', () => {
   });
   after(() => attune?.destroy());
   afterEach(endBots);
+  afterEach(closeSockets);
 
   async function adaAndBob(visit: Visit, settings = {}): Promise<{ id: string; ada: DemoPage; bob: DemoPage }> {
     const id = await newSession(attune, settings);
@@ -161,5 +165,33 @@ describe('people and messages on the page', () => {
       await bob.hasChoice('Mode', 'agent');
       await second.isLive();
       await bob.hasOthers('Ada');
+    }));
+
+  it('[BR33] of many people some are shown and announced, the others counted', () =>
+    browser.visit(async (visit) => {
+      const id = await newSession(attune);
+      const crowd = await Promise.all(
+        Array.from({ length: CROWD }, (_, n) => connect(attune.url, { clientId: `Nr ${n}|0b6e99|${n}` })),
+      );
+      await Promise.all(crowd.map((socket) => socket.ok('session:join', { sessionId: id })));
+      const ada = await openSession(visit, attune, id, await profileOf(visit, attune, 'Ada'));
+      const people = ada.page.getByRole('region', { name: 'People in this session' });
+      const count = people.getByText(`+${CROWD - 4}`);
+      await count.waitFor();
+      await visit.screenshot(ada.page, 'crowd');
+      expect(await ada.others()).to.have.length(4);
+      const [more, me] = await Promise.all([count.boundingBox(), people.getByRole('button').boundingBox()]);
+      expect(
+        await count.evaluate((it: { scrollWidth: number; clientWidth: number }) => it.scrollWidth <= it.clientWidth),
+      ).to.equal(true);
+      expect(more!.x + more!.width).to.be.at.most(me!.x);
+      const said = people.getByTestId('announcer');
+      await becomes(
+        async () => /^Also here: (Nr \d+, ){3}Nr \d+ and \d+ more$/.test(await said.innerText()),
+        true,
+        'four names to be announced',
+      );
+      closeSockets();
+      await ada.hasOthers();
     }));
 });

@@ -89,31 +89,30 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
       return flush();
     }
     const thisLife = (entry.sentIn = life);
-    if (!sentAt) {
-      entry.sentAt = now;
-      changed();
-    }
+    entry.sentAt ??= now;
     ask(event, { ...request, updateId }, (error, reply) => {
       if (!error) {
         attempts = 0;
         settle(entry, null, reply);
-      } else {
-        // This time it certainly did not happen; an earlier time it may have.
-        if (!sentAt && error.outcome !== 'unknown') {
-          entry.sentAt = undefined;
-          changed();
-        }
         // A fault of the server may come again for ever, and all that waits behind it with it.
-        if (error.code === 'INTERNAL' || !error.isTemporary) settle(entry, error);
-        else if (thisLife === life) {
+      } else if (error.code === 'INTERNAL' || !error.isTemporary) settle(entry, error);
+      else {
+        if (thisLife === life) {
           entry.sentIn = 0;
           // Those that fail together are one attempt.
           if (!retryInMs) attempts += 1;
           retryInMs = Math.max(retryInMs, pauseMs(attempts, RESEND_MS, error.retryAfterMs));
         }
+        // This time it certainly did not happen; an earlier time it may have.
+        if (!sentAt && error.outcome !== 'unknown') {
+          entry.sentAt = undefined;
+          changed();
+        }
       }
       if (thisLife === life) proceed();
     });
+    // Only now, for who hears of it may write again, and that is sent at once.
+    if (!sentAt) changed();
   };
 
   /** Sends what waits; after a failure only once nothing is on its way any more, so that no retry is overtaken. */

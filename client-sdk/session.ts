@@ -302,7 +302,8 @@ export function createSession<S = JsonObject>(
         const view = viewOf(replica);
         const refusal = view && !(request as SettingsRequest).toRevision && options.validate?.(applied(view, request));
         if (refusal) throw refusal;
-        step(updated(replica, { updateId, request }));
+        // Nobody is told before it has its place: what a listener answers it with comes behind it.
+        replica = updated(replica, { updateId, request });
       }
       try {
         return result(await outbox.add({ updateId, event, request, sentAt }, size, signal), request);

@@ -47,11 +47,14 @@ describe('the outbox', () => {
   /** What was to be kept after each change. */
   let kept: StoredWrite[][];
   let outcomes: Map<string, string[]>;
+  /** What a listener does when it is told of a change. */
+  let heard: (() => void) | undefined;
 
   beforeEach(() => {
     time = takeTime();
     [onWay, sent, acknowledged, refused, kept] = [[], [], [], [], []];
     outcomes = new Map();
+    heard = undefined;
     outbox = createOutbox({
       ask(_event, body, answered) {
         const request = body as Record<string, unknown>;
@@ -66,7 +69,10 @@ describe('the outbox', () => {
         };
         onWay.push(entry);
       },
-      changed: () => kept.push(outbox?.writes.map((one) => ({ ...one })) ?? []),
+      changed() {
+        kept.push(outbox?.writes.map((one) => ({ ...one })) ?? []);
+        heard?.();
+      },
       settled: ({ updateId }, error) => (error ? refused : acknowledged).push(updateId),
     });
   });
@@ -394,6 +400,30 @@ describe('the outbox', () => {
     await settle();
     expect(acknowledged).to.deep.equal(['b']);
     expect(Object.fromEntries(outcomes)).to.deep.equal({ a: ['OUTCOME_UNKNOWN unknown'], b: ['ok'] });
+  });
+
+  it('[OB11] a write that a listener makes, whatever it was told of, is sent after those made before', () => {
+    const before = ['first', 'second'];
+    for (const id of before) void add(id);
+    // At each change one more, until there are enough.
+    let made = 0;
+    heard = () => {
+      if (made < 8) void add(`heard ${++made}`);
+    };
+    outbox.open();
+    const inOrder = [...before, ...Array.from({ length: 8 }, (_, n) => `heard ${n + 1}`)];
+    expect(sent).to.deep.equal(inOrder);
+    heard = undefined;
+    const refusals = onWay;
+    heard = () => {
+      heard = undefined;
+      void add('behind the refusal');
+    };
+    refusals[0]!.fail(errorOf('UNAVAILABLE'));
+    expect(sent, 'before the retry').to.deep.equal(inOrder);
+    for (const one of refusals.slice(1)) one.fail(errorOf('UNAVAILABLE'));
+    time.pass(RESEND_MS[1]);
+    expect(sent.slice(inOrder.length)).to.deep.equal([...inOrder, 'behind the refusal']);
   });
 
   it('[OB10] whatever the server and the line do, writes are committed in their order, once each, and settle once', async () => {

@@ -26,6 +26,25 @@ describe('a session whose answers are late', () => {
     expect(server.asked.map(({ event }) => event)).to.deep.equal(['session:join', 'session:leave']);
   });
 
+  it('[CK49] what a listener writes when it is told of a write is sent after that', async () => {
+    const session = client.session('a');
+    await session.ready();
+    server.hold();
+    let isAnswered = false;
+    session.subscribe(() => {
+      if (isAnswered) return;
+      isAnswered = true;
+      void session.update({ model: 'corrected' });
+    });
+    void session.update({ model: 'wrong' });
+    expect(session.getSnapshot().settings).to.deep.equal({ model: 'corrected' });
+    const sent = server.asked.filter(({ event }) => event === 'settings:update').map(({ body }) => body['merge']);
+    expect(sent).to.deep.equal([{ model: 'wrong' }, { model: 'corrected' }]);
+    server.release();
+    await until(() => session.getSnapshot().syncStatus === 'synchronized');
+    expect(session.getSnapshot().settings).to.deep.equal({ model: 'corrected' });
+  });
+
   it('[CK21] who deletes it is told that it is done, also where the deletion is heard of before the answer', async () => {
     const session = client.session('a');
     await session.ready();

@@ -28,7 +28,7 @@ const waitsOf = new WeakMap<AttuneClient, Map<string, Wait>>();
  * As `useSettings`, but never undefined: until the settings are known the component is suspended, so that the nearest
  * `<Suspense>` shows its fallback. The `ClientError` of a session that cannot be joined, or was deleted, is thrown to the
  * nearest error boundary; rendered again a second later or more, it is tried anew. That of a client that stopped for good is
- * thrown until `connect()` is called.
+ * thrown until `connect()` is called; while a connection is tried again the component stays suspended.
  *
  * This is the only hook that joins for a component before it is mounted. A server joins nothing and renders the fallback.
  */
@@ -46,12 +46,12 @@ export function useSuspenseSettings<S, T>(
 ): unknown {
   const client = useClient();
   const [session, value] = useHandleAndSettings(id, selector, isEqual);
-  const { settings, error } = session.getSnapshot();
+  const { settings, error, status } = session.getSnapshot();
   if (settings !== undefined) return value;
   // A promise would have a server that streams wait for what it never joins.
   if (typeof window === 'undefined') throw new Error('Settings are known in the browser only: add a <Suspense> above');
-  // Thrown, because `use` is not there in React 18.
-  throw error ?? waitFor(client, session);
+  // A connection that is tried again is waited for. Thrown, because `use` is not there in React 18.
+  throw error && (status === 'disconnected' || !error.isTemporary) ? error : waitFor(client, session);
 }
 
 /** What to throw: the promise that is over when the settings are known or cannot be; in the latter case then the failure. */

@@ -581,7 +581,8 @@ for (const version of REACT_VERSIONS) {
         const stopped = createClient({
           transport: (url, line) => {
             const link = server.transport(url, line);
-            const refuse = () => queueMicrotask(() => line.closed(new ClientError('FORBIDDEN', { message: 'not you' })));
+            const refuse = () =>
+              queueMicrotask(() => line.closed(new ClientError('FORBIDDEN', { message: 'not you' })));
             return { ...link, open: () => (isRefused ? refuse() : link.open()) };
           },
         });
@@ -619,6 +620,29 @@ for (const version of REACT_VERSIONS) {
         } finally {
           stage.clear();
           stopped.close();
+        }
+      });
+
+      it('[RX19] while a connection that failed is tried again it shows the fallback', async () => {
+        let isAway = true;
+        const away = createClient({
+          transport: (url, line) => {
+            const link = server.transport(url, line);
+            const fail = () => queueMicrotask(() => line.closed(new ClientError('OFFLINE', { retry: 'after-delay' })));
+            return { ...link, open: () => (isAway ? fail() : link.open()) };
+          },
+        });
+        try {
+          away.connect();
+          await until(() => away.error !== null);
+          const wait = h(stage.React.Suspense, { fallback: 'wait' }, h(Model));
+          const tree = stage.mount(h(stage.hooks.AttuneProvider, { client: away }, wait));
+          expect(tree.text()).to.equal('wait');
+          isAway = false;
+          await stage.live(() => until(() => tree.text() === 'one'));
+        } finally {
+          stage.clear();
+          away.close();
         }
       });
 

@@ -53,6 +53,8 @@ function createList(session: Session): MessageList {
   let messages: Message[] | null = null;
   let older: number | undefined;
   let reading: Promise<void> | null = null;
+  /** The newest page was not asked for since something was missed. */
+  let isStale = false;
   /** What commits did while a read was under way, for its answer may be older: the message, or null where it was removed. */
   const meanwhile = new Map<string, Message | null>();
   /** Those of them that are new. */
@@ -76,9 +78,11 @@ function createList(session: Session): MessageList {
       session.on('message', follow),
       session.on('snapshot', reload),
       session.on('acknowledged', ({ write, reply }) => {
-        const { message } = reply as MessageReply;
-        // It is shown until its commit arrives. Where it was removed meanwhile the answer is without it.
-        if (message && write.event === 'message:add' && !isListed(message.id)) unseen = [...unseen, message];
+        const { message, revision } = reply as MessageReply;
+        // It is shown until its commit arrives. Where it was removed meanwhile the answer is without it, or both commits
+        // came before.
+        const isUnseen = message && revision > session.getSnapshot().revision && !isListed(message.id);
+        if (isUnseen && write.event === 'message:add') unseen = [...unseen, message];
         touch();
       }),
       session.subscribe(() => {
@@ -123,27 +127,35 @@ function createList(session: Session): MessageList {
     wasCleared = false;
   };
 
-  /** What was missed is not known: the list is read again, and kept until it is there. */
+  /** What was missed is not known: the list is read again, once what is being read is there, and kept until then. */
   const reload = () => {
-    const again = () =>
-      load({ limit: Math.min(Math.max(messages?.length ?? 0, PAGE), PAGE_MAX) }).catch(() => undefined);
-    void (reading ? reading.then(again, again) : again());
+    isStale = true;
+    if (reading) return;
+    load({ limit: Math.min(Math.max(messages?.length ?? 0, PAGE), PAGE_MAX) }).catch(() => undefined);
   };
 
   const load = (page: { before?: number; limit: number }): Promise<void> => {
-    forgetMeanwhile();
+    const isNewest = page.before === undefined;
     reading = session
-      .messages(page)
+      .ready()
+      .then(() => {
+        // What was missed until now will be in the answer.
+        if (isNewest) isStale = false;
+        forgetMeanwhile();
+        return session.messages(page);
+      })
       .then(
-        (reply) => take(reply, page.before === undefined),
+        (reply) => take(reply, isNewest),
         (reason: unknown) => {
+          if (isNewest) isStale = false;
           error = reason instanceof ClientError ? reason : new ClientError('UNAVAILABLE', { retry: 'after-delay' });
           throw error;
         },
       )
       .finally(() => {
         reading = null;
-        touch();
+        if (isStale) reload();
+        else touch();
       });
     touch();
     return reading;

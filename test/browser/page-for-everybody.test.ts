@@ -61,7 +61,7 @@ describe('the page for everybody', () => {
     it(`[BR24] no state of the page breaks a rule of accessibility, light and dark: ${look}`, () =>
       browser.visit(async (visit) => {
         const id = await lively();
-        const profile = await profileOf(visit, attune, 'Ada', options);
+        const profile = await profileOf(visit, 'Ada', options);
         const page = await openSession(visit, attune, id, profile);
         const expectFine = async (state: string) => {
           for (const colorScheme of ['light', 'dark'] as const) {

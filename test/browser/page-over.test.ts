@@ -91,7 +91,7 @@ describe('the page without a session', () => {
       const owner = await connect(guarded.url, { token: await tokenFor('*', 'owner') });
       await owner.ok('session:open', { sessionId: id });
       owner.close();
-      const profile = await profileOf(visit, guarded, 'Ada');
+      const profile = await profileOf(visit, 'Ada');
       const token = await tokenFor(id, 'viewer');
       const page = new DemoPage(await visit.open(`${guarded.url}/?session=${id}#token=${token}`, profile));
       await page.isLive();

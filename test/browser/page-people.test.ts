@@ -142,11 +142,12 @@ describe('people and messages on the page', () => {
     browser.visit(async (visit) => {
       const id = await newSession(attune);
       const sockets: WebSocket[] = [];
-      const profile = await profileOf(visit, attune, 'Ada');
+      const profile = await profileOf(visit, 'Ada');
       profile.on('page', (page) => page.on('websocket', (socket) => sockets.push(socket)));
       const first = await openSession(visit, attune, id, profile);
-      const second = await openSession(visit, attune, id, profile);
-      const bob = await openSession(visit, attune, id, await profileOf(visit, attune, 'Bob'));
+      const bobs = await profileOf(visit, 'Bob');
+      const opened = [openSession(visit, attune, id, profile), openSession(visit, attune, id, bobs)] as const;
+      const [second, bob] = await Promise.all(opened);
       await bob.hasOthers('Ada', 'Ada');
       expect(sockets).to.have.length(1);
       const statuses = await second.watchStatus();
@@ -174,7 +175,7 @@ describe('people and messages on the page', () => {
         Array.from({ length: CROWD }, (_, n) => connect(attune.url, { clientId: `Nr ${n}|0b6e99|${n}` })),
       );
       await Promise.all(crowd.map((socket) => socket.ok('session:join', { sessionId: id })));
-      const ada = await openSession(visit, attune, id, await profileOf(visit, attune, 'Ada'));
+      const ada = await openSession(visit, attune, id, await profileOf(visit, 'Ada'));
       const people = ada.page.getByRole('region', { name: 'People in this session' });
       const count = people.getByText(`+${CROWD - 4}`);
       await count.waitFor();

@@ -29,19 +29,20 @@ export async function openSession(visit: Visit, attune: Attune, sessionId: strin
 
 /** Two pages of a session, opened at once: of two users where names are given, else two tabs of one. */
 export async function openTwo(visit: Visit, attune: Attune, sessionId: string, ...names: [] | [string, string]) {
-  const profileAt = async (n: 0 | 1) => (names[n] ? profileOf(visit, attune, names[n]) : visit.profile);
+  const profileAt = async (n: 0 | 1) => (names[n] ? profileOf(visit, names[n]) : visit.profile);
   const profiles = await Promise.all([profileAt(0), profileAt(1)]);
   const [one, other] = await Promise.all(profiles.map((profile) => openSession(visit, attune, sessionId, profile)));
   return [one!, other!] as const;
 }
 
 /** A profile whose user called themselves so before. */
-export function profileOf(visit: Visit, attune: Attune, name: string, options: BrowserContextOptions = {}) {
-  const localStorage = [{ name: PERSON_KEY, value: JSON.stringify({ name, color: '#0b6e99' }) }];
-  return visit.newProfile({
-    ...options,
-    storageState: { cookies: [], origins: [{ origin: attune.url, localStorage }] },
-  });
+export async function profileOf(visit: Visit, name: string, options: BrowserContextOptions = {}) {
+  const profile = await visit.newProfile(options);
+  // By its first page, where nothing is kept yet: a state that is given to a profile costs a page of its own to put in.
+  const person = JSON.stringify({ name, color: '#0b6e99' });
+  const keep = `localStorage['${PERSON_KEY}'] ??= ${JSON.stringify(person)}`;
+  await profile.addInitScript(`if (location.protocol === 'http:') ${keep}`);
+  return profile;
 }
 
 /** Resolves once what is read is as wanted; the error says what it was instead. */

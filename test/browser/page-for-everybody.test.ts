@@ -122,7 +122,7 @@ describe('the page for everybody', () => {
   it('[BR23] with the keyboard alone a setting is changed, a message sent, and a version restored', () =>
     browser.visit(async (visit) => {
       const id = await newSession(attune);
-      const [one, other] = await openTwo(visit, attune, id);
+      const [one, other] = await openTwo(visit, attune, id, 'Ada', 'Bob');
       const { keyboard } = one.page;
       await tabTo(one.page, 'Model');
       await keyboard.press('ArrowDown');

@@ -158,10 +158,12 @@ describe('people and messages on the page', () => {
       await second.hasChoice('Model', 'gpt-4o');
       await first.hasChoice('Model', 'gpt-4');
       expect(await statuses()).to.deep.equal(['Live']);
+      await first.page.bringToFront();
       await first.onlineSwitch.click();
       await first.hasChoice('Model', 'gpt-4o');
       expect(sockets.filter((socket) => !socket.isClosed())).to.have.length(1);
       await first.page.close();
+      await second.page.bringToFront();
       await second.choose('Mode', 'agent');
       await bob.hasChoice('Mode', 'agent');
       await second.isLive();

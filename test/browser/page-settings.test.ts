@@ -46,7 +46,7 @@ describe('the settings on the page', () => {
     browser.visit(async (visit) => {
       const options = { temperature: 0.7, stop: ['END'], stream: true, system_prompt: 'Be brief.' };
       const id = await newSession(attune, { options });
-      const [one, other] = await openTwo(visit, attune, id);
+      const [one, other] = await openTwo(visit, attune, id, 'Ada', 'Bob');
       await one.choose('Model', 'claude-sonnet-4');
       await other.hasChoice('Model', 'claude-sonnet-4');
       await other.setting('System prompt').fill('Be kind.');
@@ -67,8 +67,6 @@ describe('the settings on the page', () => {
 
       // A slider that is dragged moves in the other tab before it is let go.
       const slider = one.setting('Temperature slider');
-      // A page behind another one is drawn seldom, and takes each move of the mouse with a drawing.
-      await one.page.bringToFront();
       await slider.scrollIntoViewIfNeeded();
       const { x, y, width, height } = (await slider.boundingBox())!;
       await one.page.mouse.move(x + width * 0.35, y + height / 2);
@@ -85,7 +83,7 @@ describe('the settings on the page', () => {
   it('[BR12] a change is shown before the server answers, with what it waits for', () =>
     browser.visit(async (visit) => {
       const id = await newSession(attune);
-      const [one, other] = await openTwo(visit, attune, id);
+      const [one, other] = await openTwo(visit, attune, id, 'Ada', 'Bob');
       await whileSilent(attune, async () => {
         await one.choose('Model', 'gpt-4o');
         await one.hasChoice('Model', 'gpt-4o');
@@ -102,7 +100,7 @@ describe('the settings on the page', () => {
   it('[BR13] what the server refuses is rolled back, with the reason at the setting', () =>
     browser.visit(async (visit) => {
       const id = await newSession(strict);
-      const [one, other] = await openTwo(visit, strict, id);
+      const [one, other] = await openTwo(visit, strict, id, 'Ada', 'Bob');
       await whileSilent(strict, async () => {
         await one.choose('Model', 'small');
         await one.hasChoice('Model', 'small');

@@ -27,12 +27,13 @@ export async function openSession(visit: Visit, attune: Attune, sessionId: strin
   return page;
 }
 
-/** Two pages of a session, opened at once: of two users where names are given, else two tabs of one. */
-export async function openTwo(visit: Visit, attune: Attune, sessionId: string, ...names: [] | [string, string]) {
-  const profileAt = async (n: 0 | 1) => (names[n] ? profileOf(visit, names[n]) : visit.profile);
-  const profiles = await Promise.all([profileAt(0), profileAt(1)]);
-  const [one, other] = await Promise.all(profiles.map((profile) => openSession(visit, attune, sessionId, profile)));
-  return [one!, other!] as const;
+/**
+ * Two pages of a session, opened at once, of two users. Each is in front of its own window: a page behind another of its
+ * profile is drawn seldom, and a click there waits for that.
+ */
+export async function openTwo(visit: Visit, attune: Attune, sessionId: string, ...names: readonly [string, string]) {
+  const open = async (name: string) => openSession(visit, attune, sessionId, await profileOf(visit, name));
+  return Promise.all([open(names[0]), open(names[1])]);
 }
 
 /** A profile whose user called themselves so before. */

@@ -84,7 +84,7 @@ export function createOutbox({ ask, changed, settled }: OutboxOptions): Outbox {
     const { event, request, updateId, sentAt } = entry;
     const now = Date.now();
     if (sentAt && now - sentAt > RESEND_WITHIN_MS) {
-      settle(entry, unanswered('OUTCOME_UNKNOWN', entry.updateId));
+      settle(entry, unanswered('OUTCOME_UNKNOWN', updateId));
       // What waits behind it has its place.
       return flush();
     }

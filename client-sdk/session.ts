@@ -101,12 +101,20 @@ export function createSession<S = JsonObject>(
   const ask = (event: ClientEvent, body: object | undefined, answered: Parameters<Connection['ask']>[2]) =>
     connection.ask(event, { ...body, sessionId: id }, answered);
 
+  const touch = () => {
+    snapshot = undefined;
+    events.tell('change');
+  };
+
+  /** What is kept is another, too. */
+  const changed = () => {
+    save?.(outbox.writes, replica.confirmed);
+    touch();
+  };
+
   const outbox = createOutbox({
     ask,
-    changed() {
-      store();
-      touch();
-    },
+    changed,
     settled(write, refusal, reply) {
       const { updateId } = write;
       const at = reply as WriteReply;
@@ -120,9 +128,12 @@ export function createSession<S = JsonObject>(
 
   // ---- What is seen
 
-  const touch = () => {
-    snapshot = undefined;
-    events.tell('change');
+  /** Shows an error that ends nothing; `state` is an own one that was refused, and is not offered again. */
+  const complain = (refusal: ClientError, state?: Json) => {
+    if (presence === state) presence = undefined;
+    error = refusal;
+    touch();
+    return refusal;
   };
 
   /** Whether that changed anything; null where the replica cannot follow. */
@@ -130,8 +141,7 @@ export function createSession<S = JsonObject>(
     const isNew = next && next !== replica;
     if (isNew) {
       replica = next;
-      store();
-      touch();
+      changed();
     }
     return isNew;
   };
@@ -194,7 +204,7 @@ export function createSession<S = JsonObject>(
       else if (failure.isTemporary) joinLater(failure.retryAfterMs);
       // Perhaps it is only what would be shown.
       else if (shown !== undefined) {
-        unshow(failure, shown);
+        complain(failure, shown);
         join();
       } else end(failure);
     });
@@ -283,8 +293,6 @@ export function createSession<S = JsonObject>(
     });
   };
 
-  const store = () => save?.(outbox.writes, replica.confirmed);
-
   // ---- What is asked for
 
   /** What the caller does with its objects afterwards is no part of the write. */
@@ -301,7 +309,7 @@ export function createSession<S = JsonObject>(
       if (event.startsWith('settings')) {
         const view = viewOf(replica);
         const refusal = view && !(request as SettingsRequest).toRevision && options.validate?.(applied(view, request));
-        if (refusal) throw refusal;
+        if (refusal) throw complain(refusal);
         // Nobody is told before it has its place: what a listener answers it with comes behind it.
         replica = updated(replica, { updateId, request });
       }
@@ -344,20 +352,13 @@ export function createSession<S = JsonObject>(
         return read<T>(event, page);
       });
 
-  /** The server refuses the own state: it is not offered again. */
-  const unshow = (refusal: ClientError, state: Json | undefined) => {
-    if (presence === state) presence = undefined;
-    error = refusal;
-    touch();
-  };
-
   /** Shows the own state: one at a time; what was set meanwhile follows. */
   const show = () => {
     if (phase !== 'joined' || isShowing || presence === undefined) return;
     isShowing = true;
     const state = presence;
     ask('presence:update', { state }, (failure) => {
-      if (failure && !failure.isTemporary) unshow(failure, state);
+      if (failure && !failure.isTemporary) complain(failure, state);
       setTimeout(() => {
         isShowing = false;
         if (failure?.isTemporary || presence !== state) show();

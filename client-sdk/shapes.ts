@@ -153,7 +153,8 @@ export interface Session<S = JsonObject> {
    * Changes the settings: at once in the snapshot, and for everybody once the server took it. A function is given a copy of
    * what the user sees now, which it may change; the difference to its result is sent (what is null there is removed, as by
    * a merge patch). What is handed over is copied, here and in every write; what is no JSON is refused. Rejects with the
-   * server's reason, and the change is taken back; offline it waits. A rejection that nobody handles is no error of the process: it is in the snapshot, too.
+   * server's reason, or the validator's, which the snapshot has, too, and the change is taken back; offline it waits. A
+   * rejection that nobody handles is no error of the process.
    */
   update(change: SettingsChange<S>, options?: UpdateOptions): Promise<UpdateResult>;
   /** Puts these settings in place of all. */

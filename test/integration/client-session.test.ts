@@ -263,7 +263,7 @@ describe('a session of the SDK', () => {
       expect(ada.getSnapshot().metadata).to.equal(undefined);
     });
 
-    it('[CK15] what a validator refuses is not sent, and not shown', async () => {
+    it('[CK15] what a validator refuses is not sent, and not shown; the reason is in the snapshot', async () => {
       const id = freshSession();
       const other = open(id);
       const { revision } = await other.ready();
@@ -274,7 +274,9 @@ describe('a session of the SDK', () => {
       expect(failure).to.include({ code: 'INVALID_SETTINGS', outcome: 'not-committed' });
       expect(failure?.details?.issues).to.have.nested.property('[0].path', '/model');
       expect(session.getSnapshot().settings).to.deep.equal(other.getSnapshot().settings);
+      expect(session.getSnapshot().error).to.equal(failure);
       await session.update({ model: 'short' });
+      expect(session.getSnapshot().error).to.equal(null);
       await until(() => other.getSnapshot().revision === revision + 1);
     });
 

@@ -23,25 +23,25 @@ export function createPageStorage(
   storage: Texts | undefined,
   askForLock: AskForLock,
 ): SessionStorage {
-  /** The writes of each session, oldest first, as this page has put them there. */
-  const kept = new Map<string, string>();
   /** What is to be written of each session; null: that there is none. */
   const documents = new Map<string, Confirmed | null>();
   /** What its session was given last and has not taken: it is over, or has no room. */
   let offered: string | undefined;
   // Neither a page nor a session has a slash in its name: what is kept of one begins like nothing of another.
   const documentOf = (sessionId: string) => `${key}:document/${sessionId}`;
-  const nameOf = (owner: string, sessionId: string) => `${key}:write/${owner}/${sessionId}`;
+  const start = `${key}:write/`;
+  const nameOf = (owner: string, rest: string) => `${start}${owner}/${rest}`;
 
   /** Where it is full, or forbidden, it stays in memory. */
   const put = (name: string, text: string | null) =>
     tried(() => (text ? storage!.setItem(name, text) : storage!.removeItem(name)));
 
-  /** What is there, but for what makes no sense. */
-  const writesAt = (name: string) =>
-    tried(() =>
-      (JSON.parse(storage!.getItem(name)!) as StoredWrite[]).filter((write) => tried(() => isWrite(write))),
-    ) ?? [];
+  /** What is there; undefined where that makes no sense. */
+  const writeAt = (name: string) =>
+    tried(() => {
+      const write = JSON.parse(storage!.getItem(name)!) as StoredWrite;
+      return isWrite(write) ? write : undefined;
+    });
 
   const writeDocuments = () => {
     for (const [sessionId, document] of documents) put(documentOf(sessionId), document && JSON.stringify(document));
@@ -54,47 +54,74 @@ export function createPageStorage(
   // Held until the page is gone.
   void ask(page, {}, () => new Promise(() => undefined));
 
+  /** The names of a session's writes, oldest first, by the page that keeps them. */
+  const namesOf = (sessionId: string) => {
+    const owners = new Map<string, string[]>();
+    const all = tried(() => Array.from({ length: storage!.length }, (_, index) => storage!.key(index)!)) ?? [];
+    for (const name of all.sort()) {
+      const [owner, session] = name.slice(start.length).split('/');
+      if (!name.startsWith(start) || session !== sessionId) continue;
+      if (!owners.get(owner!)?.push(name)) owners.set(owner!, [name]);
+    }
+    return owners;
+  };
+
   return {
     open(sessionId, told) {
-      const own = nameOf(page, sessionId);
-      const start = nameOf('', '').slice(0, -1);
-      const takeOver = (name: string) => {
-        const writes = writesAt(name);
-        // First, for there may be no room for both.
-        put(name, null);
-        const left = writes.filter((write) => {
+      /** Where this page keeps each write, and when that was sent as far as is written there. */
+      const kept = new Map<string, { name: string; sentAt: StoredWrite['sentAt'] }>();
+      const owners = namesOf(sessionId);
+      const own = owners.get(page) ?? [];
+      let place = parseInt(own.at(-1)?.slice(start.length).split('/')[2] ?? '0', 36);
+      owners.delete(page);
+
+      const takeOver = (names: string[]) => {
+        for (const name of names) {
+          const write = writeAt(name);
+          // First, for there may be no room for it twice.
+          put(name, null);
+          if (!write) continue;
           offered = write.updateId;
           told.unsent(write);
-          return offered;
-        });
-        if (left.length) put(name, JSON.stringify(left));
-      };
-      tried(() => {
-        for (let i = storage!.length; i--;) {
-          const name = storage!.key(i)!;
-          const [owner, session] = name.slice(start.length).split('/');
-          if (!name.startsWith(start) || session !== sessionId || owner === page) continue;
-          // Others may ask for it at the same time.
-          void ask(owner!, { ifAvailable: true, mode: 'shared' }, (lock) => lock && takeOver(name));
+          if (offered) put(name, JSON.stringify(write));
         }
-      });
+      };
+
       const document = tried(() => {
-        const text = JSON.parse(storage!.getItem(documentOf(sessionId))!) as Confirmed;
-        return isDocument(text) && text;
+        const value = JSON.parse(storage!.getItem(documentOf(sessionId))!) as Confirmed;
+        return isDocument(value) && value;
       });
       if (document) told.confirmed(document);
       else put(documentOf(sessionId), null);
-      writesAt(own).forEach(told.unsent);
+      for (const name of own) {
+        const write = writeAt(name);
+        if (write) {
+          kept.set(write.updateId, { name, sentAt: write.sentAt });
+          told.unsent(write);
+        } else put(name, null);
+      }
+      for (const [owner, names] of owners) {
+        // Others may ask for it at the same time.
+        void ask(owner, { ifAvailable: true, mode: 'shared' }, (lock) => lock && takeOver(names));
+      }
 
       return (writes, confirmed) => {
-        const text = JSON.stringify(
-          writes.map(({ updateId, event, request, sentAt }) => {
-            if (updateId === offered) offered = undefined;
-            return { updateId, event, request, sentAt };
-          }),
-        );
-        if (kept.get(own) !== text) put(own, writes.length ? text : null);
-        kept.set(own, text);
+        const now = new Set(writes.map(({ updateId }) => updateId));
+        for (const [updateId, { name }] of kept) {
+          if (now.has(updateId)) continue;
+          put(name, null);
+          kept.delete(updateId);
+        }
+        for (const { updateId, event, request, sentAt } of writes) {
+          if (updateId === offered) offered = undefined;
+          const known = kept.get(updateId);
+          if (known && known.sentAt === sentAt) continue;
+          // Sorts as text in their order; with the id, for another client of this page may count as well.
+          const name =
+            known?.name ?? nameOf(page, `${sessionId}/${(++place).toString(36).padStart(9, '0')}/${updateId}`);
+          kept.set(updateId, { name, sentAt });
+          put(name, JSON.stringify({ updateId, event, request, sentAt }));
+        }
         if (!documents.size) setTimeout(writeDocuments, DOCUMENT_EVERY_MS);
         documents.set(sessionId, confirmed);
       };

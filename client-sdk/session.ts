@@ -205,7 +205,8 @@ export function createSession<S = JsonObject>(
       // Perhaps it is only what would be shown.
       else if (shown !== undefined) {
         complain(failure, shown);
-        join();
+        // Who heard of it may have left.
+        if (phase === 'joining') join();
       } else end(failure);
     });
   };

@@ -14,7 +14,7 @@ export const gzipBytesMax = {
   '.': 5 * 1024,
   './messages': 2 * 1024,
   './react': 1_536,
-  './storage': 1_024,
+  './storage': 1_280,
   './tabs': 3 * 1024,
   './schema': 8 * 1024,
   './protocol': undefined,

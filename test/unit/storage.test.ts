@@ -236,7 +236,7 @@ describe('what is kept over a reload', () => {
       // It is over.
       page.load('s', () => undefined);
       await answered();
-      expect(browser.storage.length).to.equal(1);
+      expect(browser.storage.length).to.equal(3);
       // There is room for one, and another is too old to be sent.
       page.load('s', (stored) => {
         if (stored.updateId === 'a') page.save('s', [stored], null);
@@ -289,11 +289,11 @@ describe('what is kept over a reload', () => {
         write('x', { event: 'message:add', request: {} }),
         write('x', { event: 5 as never }),
         { ...write('x'), updateId: 5 },
-      ].map((entry) => JSON.stringify([entry])),
+      ].map((entry) => JSON.stringify(entry)),
     ]) {
       it(`[ST7] ${text} is no write, and is removed`, async () => {
         const browser = fakePages();
-        browser.storage.setItem('attune:write/gone/s', text);
+        browser.storage.setItem('attune:write/gone/s/1/x', text);
         const given: StoredWrite[] = [];
         expect(browser.open('next').load('s', (stored) => given.push(stored)).writes).to.deep.equal([]);
         await answered();
@@ -306,7 +306,9 @@ describe('what is kept over a reload', () => {
       const browser = fakePages();
       const message = write('m', { event: 'message:add', request: { message: { role: 'user', content: 'hi' } } });
       const good = [write('a'), message, write('r', { request: { toRevision: 3 } })];
-      browser.storage.setItem('attune:write/gone/s', JSON.stringify([null, good[0], 5, good[1], good[2], {}]));
+      for (const [place, entry] of [null, good[0], 5, good[1], good[2], {}].entries()) {
+        browser.storage.setItem(`attune:write/gone/s/${place}/x`, JSON.stringify(entry));
+      }
       const given: StoredWrite[] = [];
       browser.open('next').load('s', (stored) => given.push(stored));
       await answered();
@@ -314,12 +316,37 @@ describe('what is kept over a reload', () => {
     });
   });
 
+  it('[ST10] each change writes what changed and nothing else, whatever the ids are', () => {
+    const storage = memoryStorage();
+    const list = Array.from({ length: 200 }, (_, n) => write(`${n}/${'x'.repeat(n % 7)}`));
+    const page = opened(localStorageOutbox({ storage }));
+    for (let n = 1; n <= list.length; n += 1) page.save('s', list.slice(0, n), null);
+    expect(storage.writes).to.equal(list.length);
+    for (let n = 1; n <= list.length; n += 1) page.save('s', list.slice(n), null);
+    expect(storage.writes).to.equal(list.length);
+    expect(storage.length).to.equal(0);
+  });
+
+  it('[ST10] two clients of one page keep what each of them has', () => {
+    const storage = memoryStorage();
+    const [one, two] = [opened(localStorageOutbox({ storage })), opened(localStorageOutbox({ storage }))];
+    one.load('s');
+    two.load('s');
+    one.save('s', [write('a')], null);
+    two.save('s', [write('settled'), write('b')], null);
+    one.save('s', [write('a'), write('c')], null);
+    two.save('s', [write('b')], null);
+    const { writes } = opened(localStorageOutbox({ storage })).load('s');
+    expect(ids(writes).sort()).to.deep.equal(['a', 'b', 'c']);
+  });
+
   it('[ST8] where there are no Web Locks every other page counts as gone', async () => {
     const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
     Object.defineProperty(globalThis, 'navigator', { value: {}, configurable: true });
     try {
       const storage = memoryStorage();
-      storage.setItem('attune:write/other/s', JSON.stringify([write('a'), write('b')]));
+      storage.setItem('attune:write/other/s/1/a', JSON.stringify(write('a')));
+      storage.setItem('attune:write/other/s/2/b', JSON.stringify(write('b')));
       const page = opened(localStorageOutbox({ storage }));
       const own: StoredWrite[] = [];
       page.load('s', (stored) => {
@@ -328,7 +355,7 @@ describe('what is kept over a reload', () => {
       });
       await answered();
       expect(ids(own)).to.deep.equal(['a', 'b']);
-      expect(storage.getItem('attune:write/other/s')).to.equal(null);
+      expect(storage.getItem('attune:write/other/s/1/a')).to.equal(null);
     } finally {
       if (before) Object.defineProperty(globalThis, 'navigator', before);
       else Reflect.deleteProperty(globalThis, 'navigator');

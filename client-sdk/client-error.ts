@@ -37,8 +37,8 @@ export const clientErrorOf = (error: WireError): ClientError => new ClientError(
 
 /** It was sent, and may have happened. */
 export const unanswered = (code: ClientErrorCode, updateId?: string): ClientError =>
-  new ClientError(code, { message: 'no answer', retry: 'same-id', outcome: 'unknown', details: { updateId } });
+  new ClientError(code, { retry: 'same-id', outcome: 'unknown', details: { updateId } });
 
 /** It was not sent, and may be later. */
-export const offline = (message?: string): ClientError =>
+export const offline = (message = 'OFFLINE'): ClientError =>
   new ClientError('OFFLINE', { message, retry: 'after-delay' } as Partial<WireError>);

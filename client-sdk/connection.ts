@@ -128,7 +128,7 @@ export function createConnection(options: ConnectionOptions): Connection {
           attempts = tokensRefused = 0;
           return answered(null, reply);
         }
-        const failure = reply ? clientErrorOf(reply.error) : unanswered('OFFLINE');
+        const failure = reply?.error ? clientErrorOf(reply.error) : unanswered('OFFLINE');
         answered(failure);
         // A line without answers is dead; one whose token has ended needs another.
         if (status === 'connected' && (!reply || failure.retry === 'reauthenticate')) lost(failure);

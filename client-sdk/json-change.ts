@@ -71,7 +71,7 @@ const tokensOf = (pointer: string): string[] =>
 
 function memberOf(holder: Json, token: string): Json {
   const member = (holder as JsonObject)[token];
-  if (member === undefined) throw new Error(token);
+  if (member === undefined) throw new Error();
   return member;
 }
 

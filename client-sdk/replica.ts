@@ -22,8 +22,6 @@ export const isMessageCommit = (commit: SeenCommit): commit is MessageCommit => 
 export interface Confirmed extends Cursor {
   readonly settingsRevision: number;
   readonly settings: JsonObject;
-  /** Another one is another session of the same id. */
-  readonly createdAt: string;
   readonly title?: string | undefined;
   readonly metadata?: JsonObject | undefined;
 }
@@ -95,6 +93,10 @@ export const committed = (replica: Replica, commit: SeenCommit): Replica | null 
     next && keeping({ confirmed: next, pending }, ({ updateId, at }) => updateId !== commit.updateId && !isIn(next, at))
   );
 };
+
+/** Whether what is confirmed does not hold yet what was committed there; positions of two epochs do not compare. */
+export const isBehind = (confirmed: Cursor | null, at: Cursor): boolean =>
+  confirmed?.epoch === at.epoch && !isIn(confirmed, at);
 
 const isIn = (confirmed: Cursor | null, at: Cursor | undefined): boolean =>
   at !== undefined && confirmed?.epoch === at.epoch && confirmed.revision >= at.revision;

@@ -1,7 +1,7 @@
 // A session as one client has it: joined while somebody uses it, its replica fed from the room, its writes in the outbox.
 // Nothing is decided here that the replica (what is seen) or the outbox (what is sent) decides.
 import { pauseMs } from './backoff.js';
-import { ClientError, offline } from './client-error.js';
+import { ClientError } from './client-error.js';
 import type { Connection, ConnectionStatus } from './connection.js';
 import { mergeBetween } from './json-change.js';
 import { jsonOf } from './json-copy.js';
@@ -22,6 +22,7 @@ import {
   applied,
   committed,
   emptyReplica,
+  isBehind,
   isMessageCommit,
   refreshed,
   refused,
@@ -175,7 +176,10 @@ export function createSession<S = JsonObject>(
   const start = () => {
     if (phase !== 'idle') return;
     phase = 'away';
-    load();
+    save = storage?.open(id, {
+      confirmed: (session) => step(refreshed(replica, session)),
+      unsent: (entry) => void write(entry.event, entry.request, entry),
+    });
     // Who was told to stay offline does.
     if (connection.status === 'initial') connection.start();
     if (connection.status === 'connected') join();
@@ -201,7 +205,10 @@ export function createSession<S = JsonObject>(
     ask('session:join', entry, (failure, reply) => {
       if (phase !== 'joining') return;
       if (!failure) joined(reply as JoinReply, shown);
-      else if (failure.isTemporary) joinLater(failure.retryAfterMs);
+      else if (failure.isTemporary) {
+        complain(failure);
+        joinLater(failure.retryAfterMs);
+      }
       // Perhaps it is only what would be shown.
       else if (shown !== undefined) {
         complain(failure, shown);
@@ -218,22 +225,17 @@ export function createSession<S = JsonObject>(
 
   const joined = (reply: JoinReply, shown: Json | undefined) => {
     wasJoined = true;
-    participants = [];
-    present({ joined: reply.participants });
+    participants = reply.participants;
     // Only now, for who waits for it is given what is known then.
     phase = 'joined';
-    if (reply.session) {
-      // What was written to a session that was deleted meanwhile is not for the one that has its id now.
-      if (replica.confirmed && replica.confirmed.createdAt !== reply.session.createdAt)
-        outbox.fail(new ClientError('SESSION_NOT_FOUND'));
-      resync(reply.session);
-    }
+    if (reply.session) resync(reply.session);
     for (const seen of reply.commits ?? []) {
       commit(seen);
       // It may have been deleted, or left by one who heard of that; or the next one does not follow.
       if (phase !== 'joined') return;
     }
     attempts = 0;
+    if (error?.isTemporary) error = null;
     if (presence !== shown) show();
     outbox.open();
     touch();
@@ -285,14 +287,18 @@ export function createSession<S = JsonObject>(
     };
   };
 
-  // ---- What is kept over a reload
-
-  const load = () => {
-    save = storage?.open(id, {
-      confirmed: (session) => step(refreshed(replica, session)),
-      unsent: (entry) => void write(entry.event, entry.request, entry),
+  /** What `test` gives, as soon as it gives something; the handle is used meanwhile. */
+  const when = <T>(test: () => T) =>
+    new Promise<T>((resolve) => {
+      const stop = listen('change', look);
+      function look() {
+        const given = test();
+        if (!given) return;
+        stop();
+        resolve(given);
+      }
+      look();
     });
-  };
 
   // ---- What is asked for
 
@@ -315,7 +321,10 @@ export function createSession<S = JsonObject>(
         replica = updated(replica, { updateId, request });
       }
       try {
-        return result(await outbox.add({ updateId, event, request, sentAt }, size, signal), request);
+        const reply = await outbox.add({ updateId, event, request, sentAt }, size, signal);
+        // Who reads the snapshot then finds it there, and writes again from that.
+        await when(() => phase !== 'joined' || !isBehind(replica.confirmed, reply as WriteReply));
+        return result(reply, request);
       } catch (failure) {
         // Also where the outbox never had it.
         if ((failure as ClientError).outcome !== 'unknown') step(refused(replica, updateId));
@@ -344,14 +353,13 @@ export function createSession<S = JsonObject>(
     );
 
   /** Again where the line was lost before the answer came: a read changes nothing. */
-  const read = <T>(event: ClientEvent, page?: object): Promise<T> =>
-    handle
-      .ready()
-      .then(() => request<T>(event, page))
-      .catch((failure: ClientError) => {
-        if (failure.code !== 'OFFLINE') throw failure;
-        return read<T>(event, page);
-      });
+  const read = async <T>(event: ClientEvent, page?: object): Promise<T> => {
+    await handle.ready();
+    return request<T>(event, page).catch((failure: ClientError) => {
+      if (failure.code !== 'OFFLINE') throw failure;
+      return read<T>(event, page);
+    });
+  };
 
   /** Shows the own state: one at a time; what was set meanwhile follows. */
   const show = () => {
@@ -379,7 +387,8 @@ export function createSession<S = JsonObject>(
       const isSettled = phase === 'joined' && !pending && !replica.pending.length;
       return (snapshot ??= {
         status,
-        syncStatus: status !== 'connected' ? 'offline' : isSettled ? 'synchronized' : 'synchronizing',
+        syncStatus:
+          status !== 'connected' || phase === 'over' ? 'offline' : isSettled ? 'synchronized' : 'synchronizing',
         settings: viewOf(replica) as S | undefined,
         confirmed: confirmed as S | undefined,
         revision,
@@ -390,18 +399,13 @@ export function createSession<S = JsonObject>(
         error: phase === 'over' ? error : (connection.error ?? error),
       });
     },
-    ready: () =>
-      new Promise((resolve, reject) => {
-        const stop = listen('change', look);
-        function look() {
-          const refusal = phase === 'over' ? error : connection.status === 'disconnected' && connection.error;
-          if (refusal) reject(refusal);
-          else if (phase === 'joined') resolve(handle.getSnapshot());
-          else return;
-          stop();
-        }
-        look();
-      }),
+    async ready() {
+      const refusal = await when(() =>
+        phase === 'over' ? error : phase === 'joined' || (connection.status === 'disconnected' && connection.error),
+      );
+      if (refusal !== true) throw refusal!;
+      return handle.getSnapshot();
+    },
     update: (how, rest) =>
       typeof how === 'function' ? quiet(changeBy(how, rest)) : change({ merge: how as JsonObject }, rest),
     replace: (settings, rest) => change({ replace: settings as JsonObject }, rest),
@@ -422,7 +426,7 @@ export function createSession<S = JsonObject>(
     },
     signal(type, data) {
       start();
-      return quiet(phase === 'joined' ? request('signal', { type, data }) : Promise.reject(offline()));
+      return quiet(request('signal', { type, data }));
     },
     leave: release,
   };

@@ -141,7 +141,8 @@ export interface Session<S = JsonObject> {
   readonly id: string;
   /** Own writes that are not answered, oldest first. */
   readonly unsent: readonly StoredWrite[];
-  /** Calls the listener after each change of the snapshot, until the result is called. */
+  /** Calls the listener after each change of the snapshot, until the result is called. Who listens uses the session, as who
+   * holds a handle does: it is left when the last of both is gone. */
   subscribe(listener: () => void): () => void;
   /** Calls the listener with each event, until the result is called. */
   on<E extends keyof SessionEvents>(event: E, listener: (body: SessionEvents[E]) => void): () => void;
@@ -152,8 +153,8 @@ export interface Session<S = JsonObject> {
   /**
    * Changes the settings: at once in the snapshot, and for everybody once the server took it. A function is given a copy of
    * what the user sees now, which it may change; the difference to its result is sent (what is null there is removed, as by
-   * a merge patch). What is handed over is copied, here and in every write; what is no JSON is refused. Rejects with the
-   * server's reason, or the validator's, which the snapshot has, too, and the change is taken back; offline it waits. A
+   * a merge patch). What is handed over is copied, here and in every write; what is no JSON is refused. Resolves, as every
+   * write does, once the snapshot holds it. Rejects with the server's reason, or the validator's, which the snapshot has, too, and the change is taken back; offline it waits. A
    * rejection that nobody handles is no error of the process.
    */
   update(change: SettingsChange<S>, options?: UpdateOptions): Promise<UpdateResult>;
@@ -163,7 +164,7 @@ export interface Session<S = JsonObject> {
   patch(operations: PatchOperation[], options?: UpdateOptions): Promise<UpdateResult>;
   /** A new commit with the settings as they were at a revision. */
   restore(toRevision: number, options?: UpdateOptions): Promise<UpdateResult>;
-  /** Versions of the settings, newest first; `next` is the `before` of the next page. */
+  /** Waits until the session is joined, as `messages` does. Versions of the settings, newest first; `next` is the `before` of the next page. */
   history(page?: { before?: number; limit?: number }): Promise<{ versions: SettingsVersion[]; next?: number }>;
   /** Messages, newest first, before a revision or changed since one; `next` is the `before` of the next page. As a list
    * that stays current: `liveMessages` of `@attune/client/messages`. */
@@ -186,8 +187,8 @@ export interface Session<S = JsonObject> {
   /** Shows a state to the others: at most 4 KiB of JSON. The newest wins; it is shown again after each reconnection. One that
    * the server refuses is the snapshot's `error`. Throws where it is no JSON. */
   setPresence(state: Json): void;
-  /** Sends an ephemeral message to the others in the room: at most 16 KiB of JSON. Rejects with `OFFLINE` where the session
-   * is not joined now, for it is never kept. */
+  /** Sends an ephemeral message to the others in the room: at most 16 KiB of JSON. Rejects with `OFFLINE` where there is
+   * no connection now, for it is never kept. */
   signal(type: string, data: Json): Promise<void>;
   /** Gives the handle back, once for each `client.session()`. When nobody uses it any more the room is left, after a moment. */
   leave(): void;

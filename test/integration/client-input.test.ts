@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import type { Session } from '../../client-sdk/index.js';
 import { startAttune, type Attune } from '../support/attune.js';
-import { clientOf, closeClients, failureOf, freshSession, synchronized } from '../support/clients.js';
+import { clientOf, closeClients, failureOf, freshSession } from '../support/clients.js';
 import { request } from '../support/http.js';
 import { closeSockets, connect } from '../support/socket.js';
 import { until } from '../support/until.js';
@@ -99,24 +99,23 @@ describe('what a caller hands to a session of the SDK', () => {
     expect(participants.map(({ state }: { state?: unknown }) => state)).to.include('fits');
   });
 
-  it('[CK45] what was written offline for a session that is deleted meanwhile does not change the next one of its id', async () => {
-    const client = clientOf(server.url);
-    const id = freshSession();
-    const session = client.session<Settings>(id, { create: true });
-    await session.ready();
-    client.disconnect();
-    const update = failureOf(session.update({ model: 'for the old one' }));
-    await request('DELETE', `${server.url}/v1/sessions/${id}`);
-    const next = await ready(id);
-    client.connect();
-    expect(await update).to.include({ code: 'SESSION_NOT_FOUND', outcome: 'not-committed' });
-    await synchronized(session);
-    expect(session.getSnapshot().settings).to.deep.include({ model: 'first' });
-    await session.update({ model: 'for the new one' });
-    await until(() => next.getSnapshot().settings?.model === 'for the new one', {
-      deadlineMs: 5000,
-      what: 'the update',
-    });
+  it('[CK45] who has waited for a write finds it in the snapshot, whatever it was, and writes again from that', async () => {
+    const session = await ready();
+    const { revision } = await session.replace({ model: 'restored', options: { temperature: 1 } });
+    for (let round = 0; round < 30; round += 1) {
+      await session.replace({ model: 'other', options: { temperature: 0 } });
+      expect(session.getSnapshot().confirmed?.model).to.equal('other');
+      await session.restore(revision);
+      expect(session.getSnapshot().settings?.model).to.equal('restored');
+      await session.update((settings) => ({
+        ...settings,
+        options: { temperature: settings.options!.temperature! + 1 },
+      }));
+      expect(session.getSnapshot().confirmed?.options?.temperature).to.equal(2);
+      await session.update({ model: `round ${round}` }, { ifRevision: session.getSnapshot().revision });
+      await session.describe({ title: `round ${round}` });
+      expect(session.getSnapshot().title).to.equal(`round ${round}`);
+    }
   });
 
   it('[CK46] leaving what nobody uses any more takes no later use of it', async () => {

@@ -20,7 +20,6 @@ const session = (revision: number, settings: JsonObject, epoch = 'E1'): Confirme
   revision,
   settingsRevision: revision,
   settings,
-  createdAt: '2026-11-22T09:00:00.000Z',
 });
 const base = (revision: number, updateId: string, epoch = 'E1') => ({
   sessionId: 's',

@@ -120,7 +120,8 @@ describe('a session over a line', () => {
     line.tell('session:described', { ...base(3), title: 'gap' });
     const error = { code: 'UNAVAILABLE', message: 'm', retry: 'after-delay', outcome: 'not-committed', requestId: 'r' };
     (await nextLater()).answer({ ok: false, error });
-    expect(session.getSnapshot()).to.include({ syncStatus: 'synchronizing', error: null });
+    expect(session.getSnapshot()).to.include({ syncStatus: 'synchronizing' });
+    expect(session.getSnapshot().error).to.include({ code: 'UNAVAILABLE', isTemporary: true });
     (await nextLater()).answer({ ok: false, error: { ...error, code: 'FORBIDDEN', retry: 'never' } });
     expect(session.getSnapshot().error?.code).to.equal('FORBIDDEN');
     client.close();

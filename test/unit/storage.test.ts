@@ -20,7 +20,6 @@ const confirmed = (revision: number): Confirmed => ({
   revision,
   settingsRevision: revision,
   settings: {},
-  createdAt: '',
 });
 /** Whoever asked for a lock was answered. */
 const answered = async () => {

@@ -60,9 +60,16 @@ export class NodeLives {
   async goneOf(nodeIds: Iterable<string>): Promise<Set<string>> {
     const unknown = [...nodeIds].filter((id) => id !== this.options.nodeId && !this.living.has(id));
     if (unknown.length === 0 || !this.isSteady()) return new Set();
-    const missing = new Set(await this.options.store.missing(unknown).catch(() => []));
+    let missing: Set<string>;
+    try {
+      missing = new Set(await this.options.store.missing(unknown));
+    } catch (error) {
+      this.options.logger.debug({ err: error }, 'which nodes live is not known');
+      return new Set();
+    }
     for (const id of unknown) if (!missing.has(id)) this.living.add(id);
-    return missing;
+    // The answer of a Redis that was away meanwhile says nothing of nodes that could not say that they live.
+    return this.isSteady() ? missing : new Set();
   }
 
   private async look(): Promise<void> {

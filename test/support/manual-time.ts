@@ -1,5 +1,8 @@
-// Time of a test's own: Date.now, setTimeout and clearTimeout as globals, moved by hand. Only for code that runs in the
-// test's process and waits for nothing real.
+// Time of a test's own: Date.now, performance.now, setTimeout and clearTimeout as globals, moved by hand. Only for code that
+// runs in the test's process and waits for nothing real.
+
+/** A real timer that is to wait longer runs at once, milliseconds: so do those here. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export interface ManualTime {
   /** Milliseconds since 1970. */
@@ -14,17 +17,25 @@ export interface ManualTime {
 
 /** Takes the globals until `restore()`. */
 export function takeTime(startMs = Date.UTC(2026, 10, 22)): ManualTime {
-  const real = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout, now: Date.now };
+  const real = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout };
+  const realNow = { date: Date.now, monotonic: performance.now };
   let now = startMs;
-  let made = 0;
-  const timers = new Map<number, { at: number; run: () => void }>();
-  const next = () => [...timers].sort(([a, one], [b, other]) => one.at - other.at || a - b)[0];
+  interface Timer {
+    readonly at: number;
+    readonly run: () => void;
+    unref(): Timer;
+  }
+  /** In the order in which they were made. */
+  const timers = new Set<Timer>();
+  const next = () => [...timers].sort((one, other) => one.at - other.at)[0];
   globalThis.setTimeout = ((run: () => void, ms = 0) => {
-    timers.set((made += 1), { at: now + ms, run });
-    return made;
+    const timer: Timer = { at: now + (ms > TIMER_MAX_MS ? 1 : ms), run, unref: () => timer };
+    timers.add(timer);
+    return timer;
   }) as never;
-  globalThis.clearTimeout = ((id: number) => void timers.delete(id)) as never;
+  globalThis.clearTimeout = ((timer: Timer) => void timers.delete(timer)) as never;
   Date.now = () => now;
+  performance.now = () => now - startMs;
   return {
     get now() {
       return now;
@@ -34,16 +45,17 @@ export function takeTime(startMs = Date.UTC(2026, 10, 22)): ManualTime {
     },
     pass(ms) {
       const end = now + ms;
-      for (let due = next(); due && due[1].at <= end; due = next()) {
-        timers.delete(due[0]);
-        now = Math.max(now, due[1].at);
-        due[1].run();
+      for (let due = next(); due && due.at <= end; due = next()) {
+        timers.delete(due);
+        now = Math.max(now, due.at);
+        due.run();
       }
       now = end;
     },
     restore() {
-      Object.assign(globalThis, { setTimeout: real.setTimeout, clearTimeout: real.clearTimeout });
-      Date.now = real.now;
+      Object.assign(globalThis, real);
+      Date.now = realNow.date;
+      performance.now = realNow.monotonic;
     },
   };
 }

@@ -4,13 +4,12 @@ import type { Cursor, Participant } from '../../client-sdk/protocol/messages.js'
 import type { Metrics } from '../metrics.js';
 import type { Audience, Sink } from '../sync/room.js';
 import type { Entry, SessionHub } from '../sync/session-hub.js';
+import { watchExpiry } from './token-expiry.js';
 
 /** A comment is sent so often, milliseconds: it keeps proxies from closing a quiet stream. */
 const COMMENT_EVERY_MS = 15_000;
 /** Bytes that a reader may leave unread before its stream is cut. */
 const BACKLOG_BYTES_MAX = 1024 * 1024;
-/** Timers hold no more, milliseconds. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
 /** What an ended stream still has for its reader must be taken within, milliseconds. */
 const FINISH_MS = 2000;
 /** All streams are readers of every commit, whole. */
@@ -18,7 +17,8 @@ const AUDIENCE: Audience = 'every-full';
 
 export interface StreamOptions {
   cursor: Cursor | null;
-  endsInMs: number;
+  /** When the reader's token ends, milliseconds since 1970. */
+  expiresAt: number;
   /** Who is in the session now; `null`: the reader wants neither presence nor signals. */
   participants: (() => Participant[]) | null;
 }
@@ -67,7 +67,7 @@ export class EventStreams implements Sink {
     response: Response,
     hub: SessionHub,
     sessionId: string,
-    { cursor, endsInMs, participants }: StreamOptions,
+    { cursor, expiresAt, participants }: StreamOptions,
   ): Promise<void> {
     response.on('error', () => undefined);
     await hub.join(sessionId, AUDIENCE, cursor, (entry) => {
@@ -82,17 +82,16 @@ export class EventStreams implements Sink {
       this.streams.set(sessionId, streams.set(response, { signals: participants !== null }));
     });
     const leave = () => {
-      clearTimeout(expiry);
+      unwatch();
       const streams = this.streams.get(sessionId);
       if (!streams?.delete(response)) return;
       if (streams.size === 0) this.streams.delete(sessionId);
       hub.leave(sessionId, AUDIENCE);
     };
-    const expire = () => {
+    const unwatch = watchExpiry(expiresAt, () => {
       leave();
       finish(response);
-    };
-    const expiry = endsInMs < TIMER_MAX_MS ? setTimeout(expire, endsInMs).unref() : undefined;
+    });
     if (response.closed) leave();
     else response.on('close', leave);
   }

@@ -115,10 +115,10 @@ export function sessionRoutes(options: RestOptions, callerOf: CallerOf, answerEr
         return;
       }
       const cursor = parsePosition(request.get('Last-Event-ID'));
-      const endsInMs = caller.principal.expiresAt - options.now();
+      const { expiresAt } = caller.principal;
       const wantsSignals = request.query['signals'] === '1';
       const participants = wantsSignals ? () => options.presence.participants(sessionId) : null;
-      await options.streams.open(response, options.hub, sessionId, { cursor, endsInMs, participants });
+      await options.streams.open(response, options.hub, sessionId, { cursor, expiresAt, participants });
     }),
   );
   signalRoutes(router, options, handle);

@@ -188,8 +188,8 @@ export class SocketApi implements Sink {
     metrics.sockets.set(this.connections.size);
     const unwatch = watchExpiry(
       caller.principal.expiresAt,
-      () => socket.emit('auth:expiring', {}),
       () => (this.guard.isAlone(socket.conn) ? socket.disconnect(true) : endSocket(socket)),
+      () => socket.emit('auth:expiring', {}),
     );
     // A client may name an event `error`: without a listener that would be thrown.
     socket.on('error', (error) => logger.debug({ err: error as unknown }, 'socket'));

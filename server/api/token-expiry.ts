@@ -1,21 +1,36 @@
-// When the token of an open socket ends: the client is warned before, by this server's clock, and the socket is closed then.
+// When the token of an open socket or stream ends: whoever can be is warned before, by this server's clock, and it is closed
+// then.
 
 /** How long before the end the client is warned, milliseconds; at half of what is left where that is shorter. */
 const WARNING_MS = 60_000;
 /** Who comes with less left than this is not warned, milliseconds: there is no time for another token. */
 const WARNED_FROM_MS = 2000;
-/** Timers hold no more, milliseconds; a token that lives longer outlives the connection's patience anyway. */
+/** Timers hold no more, milliseconds; what is due later is waited for in several. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
-/** Calls `warn` before `expiresAt` (milliseconds since 1970, or `Infinity`) and `end` at it, unless the result is called. */
-export function watchExpiry(expiresAt: number, warn: () => void, end: () => void): () => void {
+/**
+ * Calls `warn`, where there is one, before `expiresAt` (milliseconds since 1970, or `Infinity`) and `end` at it, unless the
+ * result is called.
+ */
+export function watchExpiry(expiresAt: number, end: () => void, warn?: () => void): () => void {
   if (expiresAt === Infinity) return () => undefined;
   const leftMs = expiresAt - Date.now();
-  const after = (ms: number, work: () => void) => setTimeout(work, Math.min(ms, TIMER_MAX_MS)).unref();
-  const warning = leftMs < WARNED_FROM_MS ? undefined : after(Math.max(leftMs - WARNING_MS, leftMs / 2), warn);
-  const ending = after(leftMs, end);
+  const warnsAt = expiresAt - Math.min(WARNING_MS, leftMs / 2);
+  const stops = [at(expiresAt, end)];
+  if (warn && leftMs >= WARNED_FROM_MS) stops.push(at(warnsAt, warn));
   return () => {
-    clearTimeout(warning);
-    clearTimeout(ending);
+    for (const stop of stops) stop();
   };
+}
+
+/** Calls `work` at `time`, milliseconds since 1970, unless the result is called. */
+function at(time: number, work: () => void): () => void {
+  let timer: NodeJS.Timeout;
+  const wait = () => {
+    const leftMs = time - Date.now();
+    timer = leftMs > TIMER_MAX_MS ? setTimeout(wait, TIMER_MAX_MS) : setTimeout(work, leftMs);
+    timer.unref();
+  };
+  wait();
+  return () => clearTimeout(timer);
 }

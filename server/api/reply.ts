@@ -4,9 +4,7 @@ import type { Logger } from 'pino';
 import type { ZodError } from 'zod';
 import { AttuneError, errorTable, type WireError } from '../../client-sdk/protocol/errors.js';
 import type { Metrics } from '../metrics.js';
-
-/** What a caller is told to wait where the error does not say, milliseconds. */
-const RETRY_AFTER_MS = 100;
+import { RETRY_AFTER_MS } from '../sync/retry-after.js';
 
 export type ToWireError = (thrown: unknown) => WireError;
 

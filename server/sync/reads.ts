@@ -6,8 +6,6 @@ import type { ListPosition, SessionStore } from '../redis/session-store.js';
 
 export type { ListPosition };
 
-/** What a caller is told to wait when Redis is away, milliseconds. */
-const RETRY_AFTER_MS = 100;
 /** Sessions read at the same time for one list. */
 const LIST_READS_MAX = 32;
 
@@ -57,6 +55,6 @@ export async function answered<T>(read: Promise<T>): Promise<T> {
     return await read;
   } catch (error) {
     if (!(error instanceof RedisFailure)) throw error;
-    throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error, retryAfterMs: RETRY_AFTER_MS });
+    throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error });
   }
 }

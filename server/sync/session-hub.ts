@@ -107,7 +107,7 @@ export class SessionHub {
       return true;
     } catch (error) {
       if (error instanceof AttuneError) throw error;
-      throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error, retryAfterMs: 100 });
+      throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error });
     } finally {
       room.unpin();
       this.closeIfEmpty(room);

@@ -8,8 +8,6 @@ import type { Sink } from './room.js';
 
 /** Bytes of signals on their way to Redis; more are refused with OVERLOADED. */
 const ON_THE_WAY_BYTES_MAX = 8 * 1024 * 1024;
-/** What a refused caller is told to wait, milliseconds. */
-const RETRY_AFTER_MS = 100;
 
 export class Signals {
   private readonly store: PresenceStore;
@@ -29,7 +27,7 @@ export class Signals {
    */
   async send(signal: RelayedSignal, bytes: number): Promise<void> {
     if (this.bytes + bytes > ON_THE_WAY_BYTES_MAX) {
-      throw new AttuneError('OVERLOADED', 'too many signals are on their way', { retryAfterMs: RETRY_AFTER_MS });
+      throw new AttuneError('OVERLOADED', 'too many signals are on their way');
     }
     this.bytes += bytes;
     try {
@@ -38,7 +36,7 @@ export class Signals {
       this.metrics.signals.inc({ way: signal.socketId === undefined ? 'http' : 'socket' });
     } catch (error) {
       if (!(error instanceof RedisFailure)) throw error;
-      throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error, retryAfterMs: RETRY_AFTER_MS });
+      throw new AttuneError('UNAVAILABLE', 'Redis does not answer', { cause: error });
     } finally {
       this.bytes -= bytes;
     }

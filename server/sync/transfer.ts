@@ -24,7 +24,7 @@ const EXPORT_SESSIONS_PARALLEL = 4;
 /** Exports and imports under way at the same time; each may hold some lines of 16 MiB. */
 const TRANSFERS_MAX = 4;
 /** What a caller is told to wait where there are as many, milliseconds. */
-const RETRY_AFTER_MS = 5000;
+const TRANSFER_RETRY_AFTER_MS = 5000;
 /** Levels of nesting of a line: the deepest value it can hold, and the members around it. */
 const LINE_DEPTH_MAX = JSON_DEPTH_MAX + 8;
 /** Ids that an export asks for at a time. */
@@ -83,7 +83,7 @@ export class Transfer {
   private begin(): void {
     if (this.underWay >= TRANSFERS_MAX) {
       throw new AttuneError('OVERLOADED', `at most ${TRANSFERS_MAX} exports and imports are under way at a time`, {
-        retryAfterMs: RETRY_AFTER_MS,
+        retryAfterMs: TRANSFER_RETRY_AFTER_MS,
       });
     }
     this.underWay += 1;

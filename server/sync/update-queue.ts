@@ -20,6 +20,7 @@ import type { SettingsSchema } from '../session/settings-schema.js';
 import { frees, messageNeeded, type Update } from '../session/update.js';
 import { answerAgain, completeConflict } from './answers.js';
 import { Lane, type Barrier, type Origin, type Pending } from './lane.js';
+import { RETRY_AFTER_MS } from './retry-after.js';
 
 /** Updates of one session that wait; more are refused with OVERLOADED. */
 export const LANE_UPDATES_MAX = 2000;
@@ -43,9 +44,10 @@ const ATTEMPTS_BEFORE_WISH = 2;
 const LEASE_LINGER_MS = 2000;
 /** Where it does not hear: just long enough for the next update of a burst. */
 const LEASE_LINGER_DEAF_MS = 20;
-/** What a refused caller is told to wait, milliseconds; so long at least nothing of the same socket overtakes its retry. */
-const RETRY_AFTER_MS = 100;
-/** So long at most, though the caller never says that it has heard: by then a connection that is silent was closed. */
+/**
+ * Nothing of the same socket overtakes the retry of a refused update for RETRY_AFTER_MS at least, and for so long at most,
+ * milliseconds, though the caller never says that it has heard: by then a connection that is silent was closed.
+ */
 const BARRIER_MAX_MS = 20_000;
 /** Pause before a Redis that is away is tried again, milliseconds. */
 const AWAY_PAUSE_MS = 20;
@@ -126,12 +128,11 @@ export class UpdateQueue {
   }
 
   private admit(update: Update, origin: Origin, bytes: number): void {
-    const wait = { retryAfterMs: RETRY_AFTER_MS };
-    if (this.draining) throw new AttuneError('UNAVAILABLE', 'this node is leaving; connect again', wait);
+    if (this.draining) throw new AttuneError('UNAVAILABLE', 'this node is leaving; connect again');
     const barrier = origin.barriers.get(update.sessionId);
     if (barrier) {
       if (barrier.updateId !== update.updateId && stands(barrier, origin)) {
-        throw new AttuneError('UNAVAILABLE', 'an update before this one failed and may be tried again first', wait);
+        throw new AttuneError('UNAVAILABLE', 'an update before this one failed and may be tried again first');
       }
       origin.barriers.delete(update.sessionId);
     }
@@ -141,7 +142,7 @@ export class UpdateQueue {
       this.updates >= QUEUE_UPDATES_MAX ||
       this.bytes + bytes > QUEUE_BYTES_MAX;
     if (full) {
-      const refusal = new AttuneError('OVERLOADED', 'too many updates are waiting', wait);
+      const refusal = new AttuneError('OVERLOADED', 'too many updates are waiting');
       this.holdBack(update, origin, refusal);
       throw refusal;
     }
@@ -394,7 +395,7 @@ export class UpdateQueue {
   ): void {
     for (const pending of todo) {
       const { updateId } = pending.update;
-      const details = code === 'OUTCOME_UNKNOWN' ? { details: { updateId } } : { retryAfterMs: RETRY_AFTER_MS };
+      const details = code === 'OUTCOME_UNKNOWN' ? { details: { updateId } } : {};
       this.fail(lane, pending, new AttuneError(code, message, { ...details, cause }));
     }
   }
@@ -407,7 +408,7 @@ export class UpdateQueue {
     for (const behind of lane.takeWaitingOf(pending.origin)) {
       this.leave(behind);
       const overtaken = 'an update before this one failed and may be tried again first';
-      behind.reject(new AttuneError('UNAVAILABLE', overtaken, { retryAfterMs: RETRY_AFTER_MS }));
+      behind.reject(new AttuneError('UNAVAILABLE', overtaken));
     }
   }
 
@@ -430,8 +431,7 @@ export class UpdateQueue {
         const first = lane.waiting[0];
         if (!first || first.arrived > oldest) break;
         lane.take(1);
-        const options = { retryAfterMs: RETRY_AFTER_MS };
-        this.fail(lane, first, new AttuneError('UNAVAILABLE', 'the update waited too long', options));
+        this.fail(lane, first, new AttuneError('UNAVAILABLE', 'the update waited too long'));
       }
     }
   }

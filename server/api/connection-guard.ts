@@ -1,5 +1,6 @@
 // Ends connections whose packets no client of ours would send: what Socket.IO itself would answer or wait for without end.
 import type { Server } from 'socket.io';
+import { onConnection, type EngineConnection } from './engine-connection.js';
 import { isServed } from './namespaces.js';
 
 /** CONNECT packets of one connection at once: all of its tabs twice, as when their tokens run out together. */
@@ -15,13 +16,6 @@ const PONGS_MAX = 20;
 /** Digits of an acknowledgement's id; a number holds no more exactly. */
 const ACK_ID_DIGITS_MAX = 15;
 
-/** The part of engine.io's connection that is looked at. */
-interface Connection {
-  on(event: 'packet' | 'packetCreate', listener: (packet: { type: string; data?: unknown }) => void): void;
-  on(event: 'close', listener: () => void): void;
-  close(discard?: boolean): void;
-}
-
 /** What one connection has done so far. */
 interface Watched {
   /** CONNECT packets that it may send, as of `countedAt`. */
@@ -35,10 +29,7 @@ export class ConnectionGuard {
   private readonly watched = new WeakMap<object, Watched>();
 
   constructor(io: Server) {
-    const engine = io.engine as unknown as {
-      on(event: 'connection', listener: (connection: Connection) => void): void;
-    };
-    engine.on('connection', (connection) => this.watch(connection));
+    onConnection(io, (connection) => this.watch(connection));
   }
 
   /** A socket of this connection has left its namespace: it may come again. */
@@ -59,7 +50,7 @@ export class ConnectionGuard {
     return (this.watched.get(connection)?.inside.size ?? 0) <= 1;
   }
 
-  private watch(connection: Connection): void {
+  private watch(connection: EngineConnection): void {
     const watched: Watched = { connects: CONNECTS_MAX, countedAt: performance.now(), inside: new Set() };
     this.watched.set(connection, watched);
     let pongs = 0;

@@ -1,11 +1,8 @@
 // What the client of a connection has heard: a PING goes out behind a refusal, and the PONG that answers it comes behind
 // all that the client sent before it heard. It never refuses anything itself.
+import type { EngineConnection } from './engine-connection.js';
 
-/** What engine.io keeps to itself of a connection (6.6). Its heartbeat takes a PONG more for another sign of life. */
-export interface Connection {
-  on(event: 'packet' | 'packetCreate', listener: (packet: { type: string }) => void): void;
-  sendPacket(type: 'ping'): void;
-}
+type Connection = Pick<EngineConnection, 'on' | 'sendPacket'>;
 
 /**
  * Of one connection, for all sockets that share it. One PING of ours is on its way at a time, however many are refused;

@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { Server } from 'socket.io';
 import type { Metrics } from '../metrics.js';
+import { onConnection, type EngineConnection } from './engine-connection.js';
 
 /** How often the backlog of each connection is looked at, milliseconds. */
 const BACKLOG_CHECK_MS = 500;
@@ -11,29 +12,17 @@ const BACKLOG_BYTES_MAX = 1024 * 1024;
 /** Pause between two looks at what is still to be written, milliseconds. */
 const WRITTEN_POLL_MS = 5;
 
-/** What engine.io keeps to itself of a connection; it offers no other way to see what is unread. */
-interface Connection {
-  readonly id: string;
-  readonly writeBuffer: { data?: string | Buffer }[];
-  readonly transport: { socket?: { bufferedAmount?: number } };
-  on(event: 'close', listener: () => void): void;
-  close(discard: boolean): void;
-}
-
 export class SlowReaders {
   private readonly metrics: Metrics;
   private readonly logger: Logger;
   /** Every connection, and whether it had too much unread when it was last looked at. */
-  private readonly isBehind = new Map<Connection, boolean>();
+  private readonly isBehind = new Map<EngineConnection, boolean>();
   private readonly timer: NodeJS.Timeout;
 
   constructor(io: Server, options: { metrics: Metrics; logger: Logger }) {
     this.metrics = options.metrics;
     this.logger = options.logger;
-    const engine = io.engine as unknown as {
-      on(event: 'connection', listener: (connection: Connection) => void): void;
-    };
-    engine.on('connection', (connection) => {
+    onConnection(io, (connection) => {
       this.isBehind.set(connection, false);
       connection.on('close', () => this.isBehind.delete(connection));
     });
@@ -67,7 +56,7 @@ export class SlowReaders {
 }
 
 /** Bytes written for a connection that its peer has not taken. */
-function backlogOf({ writeBuffer, transport }: Connection): number {
+function backlogOf({ writeBuffer, transport }: EngineConnection): number {
   let bytes = transport.socket?.bufferedAmount ?? 0;
   for (const packet of writeBuffer) bytes += packet.data?.length ?? 0;
   return bytes;

@@ -20,7 +20,8 @@ import type { SessionHub } from '../sync/session-hub.js';
 import type { ApiOptions } from './api-options.js';
 import { parseRequest, type Caller, type Calls } from './calls.js';
 import { ConnectionGuard } from './connection-guard.js';
-import { Hearing, type Connection as EngineConnection } from './hearing.js';
+import { onConnection } from './engine-connection.js';
+import { Hearing } from './hearing.js';
 import { joinWrites } from './joined-writes.js';
 import { endSocket, isServed, Namespaces } from './namespaces.js';
 import { RateLimit } from './rate-limit.js';
@@ -93,10 +94,7 @@ export class SocketApi implements Sink {
     });
     joinWrites(this.io);
     this.guard = new ConnectionGuard(this.io);
-    const engine = this.io.engine as unknown as {
-      on(event: 'connection', listener: (one: EngineConnection) => void): void;
-    };
-    engine.on('connection', (connection) => this.hearings.set(connection, new Hearing(connection)));
+    onConnection(this.io, (connection) => this.hearings.set(connection, new Hearing(connection)));
     const admit = (socket: Socket, next: (error?: Error) => void) =>
       void this.admit(socket).then(
         () => next(),

@@ -247,6 +247,16 @@ export const mutations: readonly Mutation[] = [
     },
   },
   {
+    name: 'the log has another value than what was asked for, and nobody was answered',
+    finds: 'I4',
+    mutate(run, random) {
+      const one = update(run, random, (u) => okOf(u) === undefined && u.logged.length === 1);
+      if (one?.request.message) one.request.message.content = 'another';
+      else if (one) one.request.merge = { other: 1 };
+      return one !== undefined;
+    },
+  },
+  {
     name: 'what was refused for certain is in the log',
     finds: 'I4',
     mutate(run, random) {

@@ -1,0 +1,253 @@
+// Real clients of fault tests, writers and readers, that write down what they did and saw as entries of a history.
+// It judges nothing: that is the checker's.
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Cursor } from '../../client-sdk/protocol/messages.js';
+import type { Entry, Fail, Info, Mark, Ok, SessionTruth } from './history-entries.js';
+import type { Random } from './history-model.js';
+import type { Wire } from './shapes.js';
+import { connect, type TestSocket } from './socket.js';
+import { until } from './until.js';
+
+/** How long a client tries to connect at all, and each time. */
+const CONNECT_DEADLINE_MS = 20_000;
+const CONNECT_TRY_MS = 2_000;
+/** How long one answer may take. */
+const ANSWER_DEADLINE_MS = 10_000;
+/** Pause before another try where the server names none. */
+const RETRY_MS = 20;
+/** What of the workload is what: reads, then messages, then settings with `ifRevision`; the rest are patches. */
+const READS = 0.1;
+const MESSAGES = 0.25;
+const GUARDED = 0.45;
+/** How often a writer leaves a write alone whose outcome it does not know. */
+const ABANDONED = 0.2;
+
+const COMMITS = new Set([
+  'settings:updated',
+  'message:added',
+  'message:updated',
+  'message:deleted',
+  'session:described',
+  'session:cleared',
+]);
+
+type Ended = Ok | Fail | Info;
+type WithoutTime<E> = E extends Entry ? Omit<E, 'at'> : never;
+
+/** One connection whose every event and answer is written down. */
+interface RecordedSocket {
+  readonly test: TestSocket;
+  readonly name: string;
+  /** Sends, and resolves with how it ended; never rejects. */
+  call(event: string, request: Wire): Promise<Ended>;
+  /** Where it is in a session. */
+  readonly cursors: ReadonlyMap<string, Cursor>;
+}
+
+/** A writer or a reader at work. */
+export interface Client {
+  readonly name: string;
+  /** Rejects with what ended it before its time. */
+  readonly done: Promise<void>;
+  /** A writer ends after its request under way, and closes its socket; a reader at once. */
+  stop(): Promise<void>;
+}
+
+export interface ReaderClient extends Client {
+  /** Where it is; undefined while it is not in the session. */
+  position(): Cursor | undefined;
+}
+
+export interface Recorder {
+  readonly entries: readonly Entry[];
+  mark(what: Mark['what'], text: string): void;
+  /** How many writes were answered `ok` so far. */
+  okCount(): number;
+  /** Opens a session, which has to be a new one. */
+  open(url: string, sessionId: string): Promise<void>;
+  /** One request after the other, to one of the sessions each; a new connection goes to one of `urls()`. */
+  startWriter(options: ClientOptions & { sessionIds: readonly string[]; random: Random }): Client;
+  /** In the session from now on; after a lost connection again with its cursor. */
+  startReader(options: ClientOptions & { sessionId: string; delivery?: 'every' | 'latest' }): ReaderClient;
+  /** Waits until all readers are where the truth is, at most so long, and marks the end either way. */
+  settle(readers: readonly { client: ReaderClient; truth: SessionTruth }[], deadlineMs: number): Promise<void>;
+  /** Ends all clients, whatever they do: for afterEach. */
+  close(): void;
+}
+
+interface ClientOptions {
+  name: string;
+  /** The nodes that take connections now. */
+  urls: () => readonly string[];
+}
+
+export function createRecorder(): Recorder {
+  const entries: Entry[] = [];
+  const sockets = new Set<TestSocket>();
+  let isClosed = false;
+  let connections = 0;
+  let attempts = 0;
+  let oks = 0;
+  const happened = (what: WithoutTime<Entry>): Entry => {
+    const entry = { at: process.hrtime.bigint(), ...what } as Entry;
+    entries.push(entry);
+    return entry;
+  };
+
+  async function connected({ name, urls }: ClientOptions): Promise<RecordedSocket> {
+    const test = await until(
+      () => {
+        if (isClosed) throw new Error('closed');
+        const all = urls();
+        return connect(all[connections++ % all.length]!, { clientId: name }, { timeout: CONNECT_TRY_MS });
+      },
+      { deadlineMs: CONNECT_DEADLINE_MS, what: `a connection of ${name}` },
+    );
+    sockets.add(test);
+    return record(test, `${name}#${connections}`);
+  }
+
+  /** From here on all that the socket is sent is written down in the turn in which it comes. */
+  function record(test: TestSocket, socket: string): RecordedSocket {
+    const { raw } = test;
+    const cursors = new Map<string, Cursor>();
+    const note = (sessionId: string, { epoch, revision }: Cursor) => cursors.set(sessionId, { epoch, revision });
+    happened({ kind: 'connect', socket, node: (raw.io as unknown as { uri: string }).uri });
+    raw.onAny((event: string, body: Wire) => {
+      if (COMMITS.has(event)) {
+        happened({ kind: 'commit', socket, body: { ...body, event } });
+        note(body.sessionId, body);
+      } else if (event === 'session:snapshot') {
+        happened({ kind: 'snapshot', socket, body });
+        note(body.sessionId, body.session);
+      }
+    });
+    raw.once('disconnect', () => {
+      cursors.clear();
+      happened({ kind: 'disconnect', socket });
+      sockets.delete(test);
+    });
+    const call = (event: string, request: Wire): Promise<Ended> =>
+      new Promise((resolve) => {
+        const attempt = `a${(attempts += 1)}`;
+        happened({ kind: 'invoke', socket, attempt, event, request });
+        raw.timeout(ANSWER_DEADLINE_MS).emit(event, request, (failure: Error | null, answer: Wire) => {
+          const ended = happened(endOf(attempt, failure, answer)) as Ended;
+          if (ended.kind === 'ok' && request.updateId !== undefined) oks += 1;
+          if (ended.kind === 'ok' && event === 'session:join') note(request.sessionId, answer.session ?? answer);
+          resolve(ended);
+        });
+      });
+    return { test, name: socket, call, cursors };
+  }
+
+  function startWriter(options: ClientOptions & { sessionIds: readonly string[]; random: Random }): Client {
+    const { name, sessionIds, random } = options;
+    const known = new Map<string, number>();
+    let isStopped = false;
+    let count = 0;
+    let socket: RecordedSocket | undefined;
+    const next = (): [event: string, request: Wire] => {
+      const sessionId = sessionIds[Math.floor(random() * sessionIds.length)]!;
+      const what = random();
+      if (what < READS) return ['session:get', { sessionId }];
+      count += 1;
+      const updateId = `${name}-${count}`;
+      const message = { id: updateId, role: 'user', content: `${name} says ${count}` };
+      if (what < MESSAGES) return ['message:add', { sessionId, updateId, message }];
+      const guard = what < GUARDED && known.has(sessionId) ? { ifRevision: known.get(sessionId) } : {};
+      return ['settings:update', { sessionId, updateId, merge: { [name]: count }, ...guard }];
+    };
+    const run = async () => {
+      while (!isStopped) {
+        const [event, request] = next();
+        for (;;) {
+          if (!socket?.test.raw.connected) socket = await connected(options);
+          const ended = await socket.call(event, request);
+          const answer = ended.kind === 'ok' ? ended.answer : ended.kind === 'fail' ? ended.error.details : undefined;
+          const seen = answer?.settingsRevision ?? answer?.session?.settingsRevision;
+          if (seen !== undefined) known.set(request.sessionId, seen);
+          if (ended.kind === 'fail') await delay(ended.error.retryAfterMs ?? 0);
+          if (ended.kind !== 'info' || request.updateId === undefined || isClosed || random() < ABANDONED) break;
+          await delay(RETRY_MS);
+        }
+      }
+      socket?.test.close();
+    };
+    return clientOf(name, run(), () => (isStopped = true));
+  }
+
+  function startReader(options: ClientOptions & { sessionId: string; delivery?: 'every' | 'latest' }): ReaderClient {
+    const { name, sessionId, delivery = 'every' } = options;
+    let isStopped = false;
+    let socket: RecordedSocket | undefined;
+    let last: Cursor | undefined;
+    const position = () => socket?.cursors.get(sessionId);
+    const run = async () => {
+      while (!isStopped) {
+        socket = await connected(options);
+        const { raw } = socket.test;
+        const lost = new Promise<void>((resolve) => void raw.once('disconnect', () => resolve()));
+        const ended = await socket.call('session:join', { sessionId, delivery, ...(last && { cursor: last }) });
+        raw.onAny(() => (last = position() ?? last));
+        last = position() ?? last;
+        if (ended.kind !== 'ok') {
+          socket.test.close();
+          await delay(RETRY_MS);
+        } else if (raw.connected && !isStopped) await lost;
+      }
+    };
+    const client = clientOf(name, run(), () => {
+      isStopped = true;
+      socket?.test.close();
+    });
+    return { ...client, position };
+  }
+
+  return {
+    entries,
+    mark: (what, text) => void happened({ kind: 'mark', what, text }),
+    okCount: () => oks,
+    async open(url, sessionId) {
+      const socket = await connected({ name: 'opener', urls: () => [url] });
+      const ended = await socket.call('session:open', { sessionId, updateId: `open-${sessionId}` });
+      socket.test.close();
+      if (ended.kind !== 'ok' || !ended.answer.created) throw new Error(`${sessionId} was not opened: ${ended.kind}`);
+    },
+    startWriter,
+    startReader,
+    async settle(readers, deadlineMs) {
+      const isThere = ({ client, truth }: (typeof readers)[number]) => {
+        const { epoch, revision } = client.position() ?? {};
+        return epoch === truth.epoch && revision === truth.stream.at(-1)?.revision;
+      };
+      const waited = until(() => readers.every(isThere), { deadlineMs, what: 'all readers' });
+      // Who is not there is the checker's to tell.
+      await waited.catch(() => undefined);
+      happened({ kind: 'mark', what: 'end', text: 'nobody writes any more' });
+    },
+    close() {
+      isClosed = true;
+      for (const socket of sockets) socket.close();
+    },
+  };
+}
+
+function endOf(attempt: string, failure: Error | null, answer: Wire): WithoutTime<Ended> {
+  if (failure) return { kind: 'info', attempt, why: failure.message };
+  if (answer.ok) return { kind: 'ok', attempt, answer };
+  if (answer.error.outcome !== 'not-committed') return { kind: 'info', attempt, why: answer.error.code };
+  return { kind: 'fail', attempt, error: answer.error };
+}
+
+function clientOf(name: string, done: Promise<void>, end: () => void): Client {
+  done.catch(() => undefined);
+  return {
+    name,
+    done,
+    async stop() {
+      end();
+      await done;
+    },
+  };
+}

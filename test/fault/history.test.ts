@@ -2,7 +2,8 @@
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { startAttune, type Attune } from '../support/attune.js';
-import { seeded } from '../support/history-model.js';
+import { pick, seeded, type Random, type Run } from '../support/history-model.js';
+import { mutations } from '../support/history-mutations.js';
 import { createRecorder, type Recorder } from '../support/history-recorder.js';
 import { readTruth } from '../support/history-truth.js';
 import { checkHistory, describeVerdict } from '../support/history.js';
@@ -16,9 +17,28 @@ const WRITERS = 4;
 const READERS = 6;
 /** Acknowledged writes before the fault and after it was healed: more than a valid run needs. */
 const OK_EACH_END = 600;
+/** Readers that lose their connection while that goes on, and how long each stays away. */
+const DROPS = 10;
+const AWAY_MS = 50;
 const LOAD_DEADLINE_MS = 30_000;
 /** How long a reader may be behind: ten times what is promised. */
 const CONVERGE_MS = 30_000;
+
+/** The checker finds what a recorded run is made wrong with: one way, picked, for each invariant. */
+function expectFound(recorded: Run, random: Random): void {
+  for (const invariant of new Set(mutations.map(({ finds }) => finds))) {
+    const { name, mutate } = pick(
+      random,
+      mutations.filter(({ finds }) => finds === invariant),
+    )!;
+    const run = structuredClone(recorded);
+    // Such a run need not have what this one is about, a change of the epoch for instance.
+    if (!mutate(run, random)) continue;
+    const found = checkHistory(run.history, run.truth, { convergeMs: CONVERGE_MS });
+    const invariants = found.violations.map((violation) => violation.invariant);
+    expect(invariants, name).to.include(invariant);
+  }
+}
 
 describe('a recorded history', () => {
   let redis: TestRedis;
@@ -54,7 +74,13 @@ describe('a recorded history', () => {
     for (const sessionId of SESSIONS) await recorder.open(nodes[0]!.url, sessionId);
     const readers = Array.from({ length: READERS }, (_, n) => {
       const sessionId = SESSIONS[n % 2]!;
-      return recorder.startReader({ name: `r${n}`, urls, sessionId, delivery: n < 2 ? 'latest' : 'every' });
+      return recorder.startReader({
+        name: `r${n}`,
+        urls,
+        sessionId,
+        awayMs: AWAY_MS,
+        delivery: n < 2 ? 'latest' : 'every',
+      });
     });
     await until(() => readers.every((reader) => reader.position()), { what: 'the joins' });
     const writers = Array.from({ length: WRITERS }, (_, n) =>
@@ -71,7 +97,10 @@ describe('a recorded history', () => {
     recorder.mark('effect', 'a request was not answered');
     await startNode();
     recorder.mark('heal', 'a node is back');
-    await load(OK_EACH_END);
+    for (let round = 0; round < DROPS; round += 1) {
+      readers[round % READERS]!.drop();
+      await load(OK_EACH_END / DROPS);
+    }
     await Promise.all(writers.map((writer) => writer.stop()));
     const truth = await readTruth(direct, SESSIONS);
     await recorder.settle(
@@ -83,6 +112,11 @@ describe('a recorded history', () => {
     const text = describeVerdict(verdict);
     console.log(`      seed ${seed}, ${recorder.entries.length} entries: ${text.split('\n', 1)[0]}`);
     expect(verdict.verdict, text).to.equal('holds');
+    const missed = recorder.entries.reduce((sum, entry) => {
+      return sum + (entry.kind === 'ok' ? (entry.answer.commits?.length ?? 0) : 0);
+    }, 0);
+    expect(missed, 'commits that readers were given when they went on from their cursors').to.be.above(0);
+    expectFound({ history: [...recorder.entries], truth }, seeded(seed));
     expect(
       truth.every(({ file }) => file !== undefined),
       'the append-only file was read',

@@ -14,7 +14,7 @@ export interface Mutation {
 }
 
 /** Behind the last entry of a run, nanoseconds. */
-const LATER_NS = 10_000_000_000n;
+const LATER_NS = 100_000_000_000n;
 
 type Kind<K extends Entry['kind']> = Extract<Entry, { kind: K }>;
 const ofKind = <K extends Entry['kind']>(run: Run, kind: K) =>

@@ -56,6 +56,8 @@ export interface Client {
 export interface ReaderClient extends Client {
   /** Where it is; undefined while it is not in the session. */
   position(): Cursor | undefined;
+  /** Loses its connection. */
+  drop(): void;
 }
 
 export interface Recorder {
@@ -67,8 +69,10 @@ export interface Recorder {
   open(url: string, sessionId: string): Promise<void>;
   /** One request after the other, to one of the sessions each; a new connection goes to one of `urls()`. */
   startWriter(options: ClientOptions & { sessionIds: readonly string[]; random: Random }): Client;
-  /** In the session from now on; after a lost connection again with its cursor. */
-  startReader(options: ClientOptions & { sessionId: string; delivery?: 'every' | 'latest' }): ReaderClient;
+  /** In the session from now on; after a lost connection again with its cursor, `awayMs` later (default 0). */
+  startReader(
+    options: ClientOptions & { sessionId: string; delivery?: 'every' | 'latest'; awayMs?: number },
+  ): ReaderClient;
   /** Waits until all readers are where the truth is, at most so long, and marks the end either way. */
   settle(readers: readonly { client: ReaderClient; truth: SessionTruth }[], deadlineMs: number): Promise<void>;
   /** Ends all clients, whatever they do: for afterEach. */
@@ -177,8 +181,10 @@ export function createRecorder(): Recorder {
     return clientOf(name, run(), () => (isStopped = true));
   }
 
-  function startReader(options: ClientOptions & { sessionId: string; delivery?: 'every' | 'latest' }): ReaderClient {
-    const { name, sessionId, delivery = 'every' } = options;
+  function startReader(
+    options: ClientOptions & { sessionId: string; delivery?: 'every' | 'latest'; awayMs?: number },
+  ): ReaderClient {
+    const { name, sessionId, delivery = 'every', awayMs = 0 } = options;
     let isStopped = false;
     let socket: RecordedSocket | undefined;
     let last: Cursor | undefined;
@@ -194,14 +200,17 @@ export function createRecorder(): Recorder {
         if (ended.kind !== 'ok') {
           socket.test.close();
           await delay(RETRY_MS);
-        } else if (raw.connected && !isStopped) await lost;
+        } else if (raw.connected && !isStopped) {
+          await lost;
+          await delay(awayMs);
+        }
       }
     };
     const client = clientOf(name, run(), () => {
       isStopped = true;
       socket?.test.close();
     });
-    return { ...client, position };
+    return { ...client, position, drop: () => void socket?.test.close() };
   }
 
   return {

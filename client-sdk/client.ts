@@ -14,7 +14,8 @@ import { socketLink, type Transport } from './socket-link.js';
 export interface ClientOptions {
   /** Address of the server; default: where the page came from. */
   url?: string;
-  /** Gives a token that is valid now. Called at each connect, and before one ends. */
+  /** Gives a token that is valid now. Called at each connect, and before one ends. Always of the same user: what waits to be
+   * sent is theirs; another user needs another client. */
   getToken?: () => string | Promise<string>;
   /** Names this client to others; default: a new one for each client. */
   clientId?: string;
@@ -38,7 +39,8 @@ export interface AttuneClient {
    * its `leave()`. The first one's options hold.
    */
   session<S = JsonObject>(id: string, options?: SessionOptions<S>): Session<S>;
-  /** As `session` without counting: the handle lives while somebody subscribes. For hooks, which ask while they render. */
+  /** As `session` without counting: the handle lives while somebody subscribes. For hooks, which ask while they render. A
+   * server that renders makes a client for each request, for what is peeked and never used is kept. */
   peek<S = JsonObject>(id: string, options?: SessionOptions<S>): Session<S>;
   /** Calls the listener with each new status, and with each new `error`, until the result is called. */
   on(event: 'status', listener: (status: ConnectionStatus) => void): () => void;

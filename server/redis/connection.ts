@@ -22,6 +22,9 @@ export type RedisClient = Redis | Cluster;
 export type RedisRole = 'data' | 'bulk' | 'presence' | 'feed' | 'lock';
 
 /** Where Redis is: a URL as `REDIS_URL` takes it, or the unix socket of the managed one. */
+/** How long a Redis is waited for that is not required, milliseconds: what is asked of it at once would find it away. */
+const OPTIONAL_WAIT_MS = 1000;
+
 export type RedisAddress = { url: string } | { socketPath: string };
 
 /**
@@ -37,8 +40,9 @@ export class RedisFailure extends Error {
 }
 
 /**
- * Connects to `address` and waits until it is ready; rejects after `deadlineMs`. `role` names it in Redis and in logs;
- * the subscriber keeps trying and re-subscribes by itself.
+ * Connects to `address` and waits until it is ready; rejects after `deadlineMs`. Where it is not required it goes on trying
+ * instead, after OPTIONAL_WAIT_MS. `role` names it in Redis and in logs; the subscriber keeps trying and re-subscribes by
+ * itself.
  */
 export async function connectRedis(
   address: RedisAddress,
@@ -49,16 +53,16 @@ export async function connectRedis(
   const client = createClient(address, role, options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS);
   client.on('error', (error: Error) => logger.debug({ err: error, role }, 'redis connection'));
   client.on('close', () => logger.debug({ role }, 'redis connection closed'));
-  if (options.require === false) {
-    client.connect().catch(() => undefined);
-    return client;
-  }
-  const deadline = Date.now() + (options.deadlineMs ?? 10_000);
+  const isRequired = options.require ?? true;
+  const deadline = Date.now() + (isRequired ? (options.deadlineMs ?? 10_000) : OPTIONAL_WAIT_MS);
   let last: unknown = new Error('no answer');
   client.on('error', (error: Error) => (last = error));
   client.connect().catch((error: unknown) => (last = error));
-  while (client.status !== 'ready') {
+  // Without a queue the first command needs every node of a cluster.
+  const nodes = () => (client instanceof Cluster && !client.options.enableOfflineQueue ? client.nodes('master') : []);
+  while (client.status !== 'ready' || nodes().some(({ status }) => status !== 'ready')) {
     if (Date.now() > deadline) {
+      if (!isRequired) return client;
       client.disconnect();
       throw new Error(`Redis (${role}) cannot be reached: ${last instanceof Error ? last.message : String(last)}`);
     }

@@ -210,7 +210,7 @@ export function createRecorder(): Recorder {
       isStopped = true;
       socket?.test.close();
     });
-    return { ...client, position, drop: () => void socket?.test.close() };
+    return { ...client, position, drop: () => socket?.test.close() };
   }
 
   return {

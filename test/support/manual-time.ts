@@ -18,7 +18,7 @@ export interface ManualTime {
 /** Takes the globals until `restore()`. */
 export function takeTime(startMs = Date.UTC(2026, 10, 22)): ManualTime {
   const real = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout };
-  const realNow = { date: Date.now, monotonic: performance.now };
+  const realNow = { date: Date.now, monotonic: performance.now.bind(performance) };
   let now = startMs;
   interface Timer {
     readonly at: number;

@@ -15,6 +15,8 @@ export class Hearing {
   private readonly followers = new WeakMap<object, number>();
   private pings = 0;
   private pongs = 0;
+  /** PONGs behind which nothing waits that came before them. */
+  private heard = 0;
   /** Something was sent since the last PING. */
   private isBehind = false;
 
@@ -28,6 +30,9 @@ export class Hearing {
     connection.on('packet', ({ type }) => {
       if (type !== 'pong') return;
       this.pongs = Math.min(this.pongs + 1, this.pings);
+      const { pongs } = this;
+      // Socket.IO hands out what came in the same read some ticks later: what stood before the PONG must not pass for heard.
+      setImmediate(() => (this.heard = pongs));
       this.ask();
     });
   }
@@ -41,7 +46,7 @@ export class Hearing {
 
   /** Whether the client has heard of a refusal before it sent what comes now. */
   has(refusal: object): boolean {
-    return (this.followers.get(refusal) ?? Infinity) <= this.pongs;
+    return (this.followers.get(refusal) ?? Infinity) <= this.heard;
   }
 
   private ask(): void {

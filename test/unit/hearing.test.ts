@@ -12,8 +12,10 @@ class Line extends EventEmitter {
     this.pings += 1;
   }
 
-  pong(): void {
+  /** What came in the same read has been handed out when it resolves. */
+  async pong(): Promise<void> {
     this.emit('packet', { type: 'pong' });
+    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 
@@ -30,51 +32,60 @@ describe('what a client has heard', () => {
     return refusal;
   };
 
-  it('[Q14] a refusal is heard with the PONG of the PING behind it, and what was not sent is not heard', () => {
+  it('[Q14] a refusal is heard with the PONG of the PING behind it, and what was not sent is not heard', async () => {
     const refusal = refused();
     expect(line.pings).to.equal(1);
     expect(hearing.has(refusal)).to.equal(false);
     line.emit('packet', { type: 'message' });
     expect(hearing.has(refusal)).to.equal(false);
-    line.pong();
+    await line.pong();
     expect(hearing.has(refusal)).to.equal(true);
     expect(hearing.has({})).to.equal(false);
   });
 
-  it('[Q14] many refusals are one PING, and one more for those that came while it was on its way', () => {
+  it('[Q14] what came before the PONG in the same read is not taken for heard, though it is handed out later', async () => {
+    const refusal = refused();
+    const pong = line.pong();
+    await new Promise<void>((resolve) => process.nextTick(() => process.nextTick(resolve)));
+    expect(hearing.has(refusal)).to.equal(false);
+    await pong;
+    expect(hearing.has(refusal)).to.equal(true);
+  });
+
+  it('[Q14] many refusals are one PING, and one more for those that came while it was on its way', async () => {
     const first = refused();
     const later = Array.from({ length: 100 }, refused);
     expect(line.pings).to.equal(1);
-    line.pong();
+    await line.pong();
     expect(line.pings).to.equal(2);
     expect([first, ...later].filter((one) => hearing.has(one))).to.deep.equal([first]);
-    line.pong();
+    await line.pong();
     expect(later.every((one) => hearing.has(one))).to.equal(true);
     expect(line.pings).to.equal(2);
   });
 
-  it('[Q14] a PING of the heartbeat counts where it follows, and not where it went before', () => {
+  it('[Q14] a PING of the heartbeat counts where it follows, and not where it went before', async () => {
     line.sendPacket('ping');
     const behind = refused();
     expect(line.pings).to.equal(1);
     line.sendPacket('ping');
     const last = refused();
-    line.pong();
+    await line.pong();
     expect(hearing.has(behind)).to.equal(false);
-    line.pong();
+    await line.pong();
     expect(hearing.has(behind)).to.equal(true);
     expect(hearing.has(last)).to.equal(false);
     expect(line.pings).to.equal(3);
-    line.pong();
+    await line.pong();
     expect(hearing.has(last)).to.equal(true);
   });
 
-  it('[Q14] PONGs that answer nothing say nothing of what comes', () => {
-    line.pong();
-    line.pong();
+  it('[Q14] PONGs that answer nothing say nothing of what comes', async () => {
+    await line.pong();
+    await line.pong();
     const refusal = refused();
     expect(hearing.has(refusal)).to.equal(false);
-    line.pong();
+    await line.pong();
     expect(hearing.has(refusal)).to.equal(true);
   });
 });

@@ -88,6 +88,8 @@ export interface Logged {
   update: Update | undefined;
   /** The newest commit of settings before it in its life, 0 for none. */
   settingsBefore: number;
+  /** It cannot have been committed before: the last time at which it or a commit in front of it was first asked for. */
+  notBefore: Nanoseconds;
   /** How many commits of its life up to it, itself included, are none of settings. */
   others: number;
 }
@@ -104,6 +106,7 @@ export interface Update {
   event: string;
   request: Wire;
   attempts: Attempt[];
+  /** Of the first attempt that may have committed it; of the first where none may. */
   invokedAt: Nanoseconds;
   /** Of the first `ok`. */
   answeredAt: Nanoseconds | undefined;
@@ -121,6 +124,8 @@ export interface SessionIndex {
   at(epoch: string, revision: number): Logged | undefined;
   /** As at(), where the epoch of the commit is that one, too. */
   exactly(epoch: string, revision: number): Logged | undefined;
+  /** Whether Redis lost this position when it began another epoch: there is no such revision, and the log went on since. */
+  isLost(epoch: string, revision: number): boolean;
 }
 
 /** A history by session and attempt, its entries in the order of time. */
@@ -167,8 +172,10 @@ function updatesOf(attempts: readonly Attempt[]): Map<string, Update> {
       update = { sessionId, updateId, event, request, attempts: [], invokedAt, answeredAt: undefined, logged: [] };
       updates.set(key, update);
     }
-    update.attempts.push(attempt);
     const { end } = attempt;
+    // A refusal that is certain leaves it to the attempts after it.
+    if (update.attempts.every((one) => one.end?.kind === 'fail') && end?.kind !== 'fail') update.invokedAt = at;
+    update.attempts.push(attempt);
     if (end?.kind === 'ok' && (update.answeredAt === undefined || end.at < update.answeredAt)) {
       update.answeredAt = end.at;
     }
@@ -181,13 +188,15 @@ function indexSession(truth: SessionTruth, updates: ReadonlyMap<string, Update>)
   const logged: Logged[] = [];
   const byRevision = lives.map(() => new Map<number, Logged>());
   const lifeOf = new Map<string, number>();
+  let notBefore = 0n;
   for (const [life, log] of lives.entries()) {
     let settingsBefore = 0;
     let others = 0;
     for (const commit of log) {
       const update = updates.get(JSON.stringify([truth.sessionId, commit.body.updateId]));
       if (!isOfSettings(commit)) others += 1;
-      const one: Logged = { commit, life, place: logged.length, update, settingsBefore, others };
+      if (update && update.invokedAt > notBefore) notBefore = update.invokedAt;
+      const one: Logged = { commit, life, place: logged.length, update, settingsBefore, notBefore, others };
       if (isOfSettings(commit)) settingsBefore = commit.revision;
       logged.push(one);
       byRevision[life]?.set(commit.revision, one);
@@ -200,6 +209,7 @@ function indexSession(truth: SessionTruth, updates: ReadonlyMap<string, Update>)
     const one = at(epoch, revision);
     return one?.commit.body.epoch === epoch ? one : undefined;
   };
+  const isLost = (epoch: string, revision: number) => !at(epoch, revision) && epoch !== truth.epoch;
   const own = [...updates.values()].filter(({ sessionId }) => sessionId === truth.sessionId);
-  return { truth, lives, logged, updates: own, at, exactly };
+  return { truth, lives, logged, updates: own, at, exactly, isLost };
 }

@@ -160,6 +160,17 @@ export const mutations: readonly Mutation[] = [
     },
   },
   {
+    name: 'an answer has other settings or another message than the log',
+    finds: 'I2',
+    mutate(run, random) {
+      const one = update(run, random, (u) => okOf(u) !== undefined);
+      const answer = one && okOf(one)!.answer;
+      if (answer?.message) answer.message.content = 'another';
+      else if (answer) answer.settings = { ...answer.settings, other: 1 };
+      return answer !== undefined;
+    },
+  },
+  {
     name: 'an acknowledged update has another value in the log',
     finds: 'I2',
     mutate(run, random) {
@@ -228,6 +239,22 @@ export const mutations: readonly Mutation[] = [
         run,
         one.attempts.flatMap(({ invoke, end }) => [invoke, end]),
       );
+      return true;
+    },
+  },
+  {
+    name: 'a document holds what was asked for later',
+    finds: 'I4',
+    mutate(run, random) {
+      const one = update(run, random, (u) => u.logged.length === 1);
+      const { revision } = one?.logged[0]?.commit ?? { revision: 0 };
+      const holds = (session: Wire) => session.id === one?.sessionId && session.revision >= revision;
+      if (!one || !documents(run).some(({ answer }) => holds(answer.session))) return false;
+      moveToEnd(
+        run,
+        one.attempts.flatMap(({ invoke, end }) => [invoke, end]),
+      );
+      run.history = run.history.filter(({ kind }) => kind !== 'commit' && kind !== 'snapshot');
       return true;
     },
   },
@@ -363,6 +390,49 @@ export const mutations: readonly Mutation[] = [
         );
       if (answered) one.answer.session = older!.answer.session;
       return answered;
+    },
+  },
+  {
+    name: 'a conflict names settings that were no longer the newest',
+    finds: 'I7',
+    mutate(run, random) {
+      const fails = ofKind(run, 'fail').filter(({ error }) => error.details?.settingsRevision > 1);
+      const index = indexHistory(run.history, run.truth);
+      const one = pick(random, fails);
+      const { invoke } = (one && index.attempts.get(one.attempt)) ?? {};
+      if (!one || !invoke) return false;
+      const session = index.sessions.get(invoke.request.sessionId)!;
+      const newest = session.updates.findLast(({ answeredAt }) => answeredAt !== undefined && answeredAt < invoke.at);
+      const before = newest?.logged[0]?.settingsBefore;
+      if (!before) return false;
+      Object.assign(one.error.details, { revision: before, settingsRevision: before });
+      return true;
+    },
+  },
+  {
+    name: 'a read is older than what another read gave before',
+    finds: 'I7',
+    mutate(run) {
+      const [older] = documents(run);
+      if (!older) return false;
+      const { id, revision } = older.answer.session;
+      const newer = documents(run).find(({ answer: { session } }) => session.id === id && session.revision > revision);
+      if (!newer) return false;
+      const { at, attempt } = { at: run.history.at(-1)!.at, attempt: 'late' };
+      const invoke = {
+        kind: 'invoke',
+        socket: 'x',
+        attempt,
+        event: 'session:get',
+        request: { sessionId: id },
+      } as const;
+      run.history.push({ ...invoke, at: at + 1n }, { kind: 'ok', at: at + 2n, attempt, answer: older.answer });
+      // No write was answered: only the reads know.
+      for (const [n, entry] of run.history.entries()) {
+        const isWrite = entry.kind === 'ok' && entry.answer.duplicate !== undefined && !entry.answer.created;
+        if (isWrite) run.history[n] = { kind: 'info', at: entry.at, attempt: entry.attempt, why: 'no answer' };
+      }
+      return true;
     },
   },
   {

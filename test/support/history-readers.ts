@@ -4,6 +4,7 @@ import type {
   CommitSeen,
   Disconnect,
   Entry,
+  Fail,
   Index,
   Invoke,
   Logged,
@@ -40,11 +41,11 @@ export function checkReaders(index: Index, report: Report, convergeMs: number): 
   for (const session of index.sessions.values()) checkFreshness(session, walk.reads, report);
 }
 
-/** A document that was given for a request. */
+/** A request that was told where the session is. */
 interface Read {
   session: SessionIndex;
   invoke: Invoke;
-  ok: Ok;
+  end: Ok | Fail;
   place: number;
 }
 
@@ -64,6 +65,7 @@ class ReaderWalk {
 
   take(entry: Entry): void {
     if (entry.kind === 'ok') this.answered(entry);
+    else if (entry.kind === 'fail') this.refused(entry);
     else if (entry.kind === 'commit') this.commitSeen(entry);
     else if (entry.kind === 'snapshot') this.snapshotSeen(entry.socket, entry, entry.body.session);
     else if (entry.kind === 'disconnect') this.disconnected(entry);
@@ -76,9 +78,22 @@ class ReaderWalk {
     if (!session || !['session:get', 'session:join', 'session:leave'].includes(event)) return;
     if (event === 'session:leave') return this.end(invoke.socket, request.sessionId, ok.at);
     const { epoch, revision } = ok.answer.session ?? ok.answer;
-    this.reads.push({ session, invoke, ok, place: session.at(epoch, revision)?.place ?? -1 });
+    this.told(session, invoke, ok, { epoch, revision });
     if (ok.answer.session) this.checkDocument(session, ok, ok.answer.session);
     if (event === 'session:join') this.joined(session, invoke, ok);
+  }
+
+  /** A conflict tells where the session is, as a read does. */
+  private refused(end: Fail): void {
+    const { invoke } = this.index.attempts.get(end.attempt)!;
+    const session = this.index.sessions.get(invoke.request.sessionId);
+    if (!session || end.error.code !== 'REVISION_CONFLICT') return;
+    this.told(session, invoke, end, end.error.details);
+  }
+
+  private told(session: SessionIndex, invoke: Invoke, end: Ok | Fail, { epoch, revision }: Wire): void {
+    if (session.isLost(epoch, revision)) return;
+    this.reads.push({ session, invoke, end, place: session.at(epoch, revision)?.place ?? -1 });
   }
 
   private joined(session: SessionIndex, { socket, request }: Invoke, ok: Ok): void {
@@ -127,11 +142,11 @@ class ReaderWalk {
     const about = { sessionId, entries: [entry], revisions: [reader.revision, revision] };
     const found = session.exactly(epoch, revision);
     // Where Redis lost a commit that some had seen, what comes after it is of another epoch.
-    const isLost = !found && session.logged.at(-1)?.commit.body.epoch !== epoch;
+    const isLost = !found && epoch !== session.truth.epoch;
     if (!isLost && (!found || !isDeepStrictEqual(body, found.commit.body))) {
       this.report('I4', `${epoch}:${revision} was seen, and the log ${found ? 'has another' : 'has it not'}`, about);
     }
-    if (found?.update && found.update.invokedAt > entry.at) {
+    if (found && found.notBefore > entry.at) {
       this.report('I4', `${epoch}:${revision} was seen before it was asked for`, about);
     }
     const mayJump = order === 'I8' && reader.latest;
@@ -167,10 +182,13 @@ class ReaderWalk {
   private checkDocument(session: SessionIndex, entry: Entry, document: Wire): void {
     const { id: sessionId, epoch, revision } = document;
     const found = session.at(epoch, revision);
-    const isLost = !found && session.logged.at(-1)?.commit.body.epoch !== epoch;
-    if (isLost) return;
+    if (session.isLost(epoch, revision)) return;
     let folds = this.documents.get(session);
     if (!folds) this.documents.set(session, (folds = foldLog(session)));
+    if (found && found.notBefore > entry.at) {
+      const text = `the document at ${epoch}:${revision} was given before all of it was asked for`;
+      this.report('I4', text, { sessionId, entries: [entry], revisions: [revision] });
+    }
     const expected = found && folds[found.place];
     const { epoch: _epoch, ...given } = document;
     if (expected && isDeepStrictEqual(given, expected)) return;
@@ -239,31 +257,35 @@ function foldLog({ logged, truth: { sessionId } }: SessionIndex): Wire[] {
   });
 }
 
-/** I7: no read is older than a write that was answered before it was asked for. */
+/** I7: no read is older than a write that was answered, or what another read gave, before it was asked for. */
 function checkFreshness(session: SessionIndex, all: readonly Read[], report: Report): void {
   const { sessionId } = session.truth;
   const reads = all.filter((read) => read.session === session);
+  const given = reads.map(({ end, place }) => ({ answeredAt: end.at, place }));
+  const known = byAnswer([...answeredWrites(session), ...given]);
   reads.sort((a, b) => (a.invoke.at < b.invoke.at ? -1 : 1));
-  const answered = answeredWrites(session);
   let newest = -1;
   let at = 0;
-  for (const { invoke, ok, place } of reads) {
-    for (; at < answered.length && answered[at]!.answeredAt < invoke.at; at += 1) {
-      newest = Math.max(newest, answered[at]!.place);
-    }
+  for (const { invoke, end, place } of reads) {
+    for (; at < known.length && known[at]!.answeredAt < invoke.at; at += 1) newest = Math.max(newest, known[at]!.place);
     if (place >= newest) continue;
     const revisions = [session.logged[place]?.commit.revision ?? 0, session.logged[newest]!.commit.revision];
-    report('I7', `a read is older than what was answered before it`, { sessionId, entries: [invoke, ok], revisions });
+    report('I7', 'a read is older than what was answered before it', { sessionId, entries: [invoke, end], revisions });
   }
 }
 
+interface Answered {
+  answeredAt: Nanoseconds;
+  place: number;
+}
+const byAnswer = (all: Answered[]) => all.sort((a, b) => (a.answeredAt < b.answeredAt ? -1 : 1));
+
 /** What was answered `ok` and is in the log, in the order of the answers. */
-function answeredWrites({ logged }: SessionIndex): { answeredAt: Nanoseconds; place: number }[] {
-  return logged
-    .flatMap(({ update, place }) =>
-      update?.answeredAt === undefined ? [] : [{ answeredAt: update.answeredAt, place }],
-    )
-    .sort((a, b) => (a.answeredAt < b.answeredAt ? -1 : 1));
+function answeredWrites({ logged }: SessionIndex): Answered[] {
+  const answered = logged.flatMap(({ update, place }) => {
+    return update?.answeredAt === undefined ? [] : [{ answeredAt: update.answeredAt, place }];
+  });
+  return byAnswer(answered);
 }
 
 /** I10: what was answered reaches each reader in time, and at the end each is where the log ends. */

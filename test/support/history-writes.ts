@@ -55,13 +55,20 @@ function checkAcknowledged(session: SessionIndex, update: Update, report: Report
     const { epoch, revision } = ok.answer;
     const found = session.exactly(epoch, revision)?.commit;
     const about = { sessionId, entries: [ok], revisions: [revision as number] };
-    if (found?.body.updateId === updateId && found && fits(update, found)) continue;
+    const isThere = found?.body.updateId === updateId;
+    if (isThere && fits(update, found) && says(ok, found)) continue;
     const elsewhere = update.logged.map(({ commit }) => commit.revision);
     const where = elsewhere.length > 0 ? `is at revision ${elsewhere.join(', ')}` : 'is not in the log';
-    const text =
-      found?.body.updateId === updateId ? `${updateId} has another value in the log` : `${updateId} ${where}`;
+    const text = isThere ? `${updateId} has another value in the log` : `${updateId} ${where}`;
     report('I2', `acknowledged at ${epoch}:${revision}, ${text}`, about);
   }
+}
+
+/** Whether an answer tells what the commit holds, as far as it tells it. */
+function says({ answer }: Ok, { body }: LoggedCommit): boolean {
+  return (['settings', 'message'] as const).every(
+    (name) => answer[name] === undefined || isDeepStrictEqual(answer[name], body[name]),
+  );
 }
 
 /** I3: an update id is in the log once at most, and all its answers are the same but for `duplicate`. */
@@ -167,32 +174,32 @@ const placeOf = ({ place, commit: { revision } }: Logged) => ({ place, revision 
 
 /** I6: `ifRevision` refused what it should, and only that. */
 function checkGuard(session: SessionIndex, update: Update, report: Report): void {
-  const { sessionId, updateId, request, attempts } = update;
+  const { sessionId, updateId, request, attempts, logged } = update;
   const { ifRevision } = request;
   if (ifRevision === undefined) return;
+  for (const { commit, settingsBefore } of logged) {
+    if (settingsBefore <= ifRevision && ifRevision < commit.revision) continue;
+    const text = `${updateId} was to find settings of revision ${ifRevision} at most, and found ${settingsBefore}`;
+    const entries = attempts.map(({ end }) => end);
+    report('I6', text, { sessionId, entries, revisions: [settingsBefore, commit.revision] });
+  }
   for (const { end } of attempts) {
-    if (end?.kind === 'ok') {
-      const { epoch, revision } = end.answer;
-      const found = session.exactly(epoch, revision)?.settingsBefore ?? 0;
-      if (found <= ifRevision && ifRevision < revision) continue;
-      const text = `${updateId} was to find settings of revision ${ifRevision} at most, and found ${found}`;
-      report('I6', text, { sessionId, entries: [end], revisions: [found, revision] });
-    } else if (end?.kind === 'fail' && end.error.code === 'REVISION_CONFLICT') {
-      if (isConflict(session, ifRevision, end)) continue;
-      const { settingsRevision } = end.error.details;
-      const text = `${updateId} was refused for revision ${settingsRevision}, which is no such commit after ${ifRevision}`;
-      report('I6', text, { sessionId, entries: [end], revisions: [settingsRevision] });
-    }
+    if (end?.kind !== 'fail' || end.error.code !== 'REVISION_CONFLICT' || isConflict(session, ifRevision, end))
+      continue;
+    const { settingsRevision } = end.error.details;
+    const text = `${updateId} was refused for revision ${settingsRevision}, which is no such commit after ${ifRevision}`;
+    report('I6', text, { sessionId, entries: [end], revisions: [settingsRevision] });
   }
 }
 
-/** Whether there were newer settings by the time of the answer; or the revision that was named is one that Redis lost. */
+/** Whether a conflict tells of a position that may have been there before the answer, and that refuses what was asked. */
 function isConflict(session: SessionIndex, ifRevision: number, { at: answeredAt, error }: Fail): boolean {
   const { epoch, revision, settingsRevision } = error.details;
-  const other = session.at(epoch, settingsRevision);
-  if (!other || !isOfSettings(other.commit)) return false;
-  if (ifRevision > revision) return session.at(epoch, ifRevision)?.commit.body.epoch !== epoch;
-  return settingsRevision > ifRevision && other.update !== undefined && other.update.invokedAt < answeredAt;
+  const there = session.at(epoch, revision);
+  if (!there) return session.isLost(epoch, revision);
+  if (there.notBefore > answeredAt) return false;
+  const settingsThere = isOfSettings(there.commit) ? revision : there.settingsBefore;
+  return settingsRevision === settingsThere && (ifRevision < settingsThere || ifRevision > revision);
 }
 
 /** I13: fencing tokens never decrease along the log of a life. */

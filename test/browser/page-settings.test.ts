@@ -7,7 +7,9 @@ import { startAttune, type Attune } from '../support/attune.js';
 import { browserOfSuite } from '../support/browser.js';
 import { becomes, newSession, openSession, openTwo, whileSilent } from '../support/demo-page.js';
 import { request } from '../support/http.js';
+import { startRedis } from '../support/redis.js';
 import { connect } from '../support/socket.js';
+import { until } from '../support/until.js';
 
 /** More than one call gives. */
 const VERSIONS = 535;
@@ -187,6 +189,39 @@ describe('the settings on the page', () => {
       await one.hasVersions(VERSIONS + 3);
       const { body } = await request('GET', `${attune.url}/v1/sessions/${id}/settings`);
       expect(body.options).to.not.have.any.keys('top_p', 'seed');
+    }));
+
+  it('[BR30] a page of the history that cannot be read says so beside the button, until it can', () =>
+    browser.visit(async (visit) => {
+      const redis = await startRedis();
+      const own = await startAttune({ redisUrl: redis.url });
+      try {
+        const id = await newSession(own);
+        const writer = await connect(own.url);
+        for (let n = 0; n < 30; n += 1) {
+          await writer.ok('settings:update', {
+            sessionId: id,
+            merge: { options: n % 2 ? { seed: n } : { top_p: n / 100 } },
+          });
+        }
+        writer.close();
+        const one = await openSession(visit, own, id);
+        await one.hasVersions(20);
+        const older = one.page.getByRole('button', { name: 'Show older versions' });
+        const failure = one.page.getByText('Older versions could not be loaded.');
+        await redis.kill();
+        await older.click();
+        await failure.waitFor();
+        await one.hasVersions(20);
+        await redis.restart();
+        await until(async () => (await request('GET', `${own.url}/v1/sessions/${id}/settings`)).status === 200);
+        await older.click();
+        await one.hasVersions(31);
+        await failure.waitFor({ state: 'detached' });
+      } finally {
+        await own.destroy();
+        await redis.stop();
+      }
     }));
 
   it('[BR31] the history of a session that another was put in the place of is that of the other', () =>

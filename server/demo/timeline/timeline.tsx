@@ -16,7 +16,7 @@ const CHANGES_SHOWN = 4;
 
 export function Timeline(): ReactNode {
   const { sessionId } = usePage();
-  const { versions, hasOlder, isKnown, loadOlder } = useHistory(sessionId);
+  const { versions, hasOlder, isKnown, loadOlder, hasFailed } = useHistory(sessionId);
   const nowMs = useNow(versions);
   const entries = useMemo(() => timelineOf(versions, hasOlder), [versions, hasOlder]);
   // The last one is only there to tell what the one after it changed.
@@ -30,9 +30,14 @@ export function Timeline(): ReactNode {
         ))}
       </ol>
       {hasOlder && (
-        <button type="button" className="quiet older" onClick={loadOlder}>
-          Show older versions
-        </button>
+        <>
+          <button type="button" className="quiet older" onClick={loadOlder}>
+            Show older versions
+          </button>
+          <p className="note older-failed" aria-live="polite">
+            {hasFailed && 'Older versions could not be loaded.'}
+          </p>
+        </>
       )}
     </div>
   );

@@ -16,6 +16,8 @@ export interface History {
   readonly hasOlder: boolean;
   readonly isKnown: boolean;
   readonly loadOlder: () => void;
+  /** The last attempt to load older ones failed. */
+  readonly hasFailed: boolean;
 }
 
 export function useHistory(sessionId: string): History {
@@ -24,6 +26,7 @@ export function useHistory(sessionId: string): History {
   // What was read before a snapshot may be of another history: of a session that was put in this one's place.
   const snapshots = useRef(0);
   const [known, setKnown] = useState<HistoryPages & { readonly asOf: number }>();
+  const [hasFailed, setHasFailed] = useState(false);
   const next = known?.next;
 
   useEffect(() => {
@@ -58,10 +61,12 @@ export function useHistory(sessionId: string): History {
 
   const loadOlder = useCallback(() => {
     if (next === undefined) return;
+    setHasFailed(false);
     session.history({ before: next, limit: OLDER_PAGE }).then(
       (page) => setKnown((before) => before && { ...before, ...withOlder(before, next, page) }),
-      () => undefined,
+      () => setHasFailed(true),
     );
   }, [session, next]);
-  return { versions: known?.versions ?? [], hasOlder: next !== undefined, isKnown: known !== undefined, loadOlder };
+  const hasOlder = next !== undefined;
+  return { versions: known?.versions ?? [], hasOlder, isKnown: known !== undefined, loadOlder, hasFailed };
 }

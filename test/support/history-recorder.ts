@@ -100,13 +100,14 @@ export function createRecorder(): Recorder {
 
   async function connected({ name, urls }: ClientOptions): Promise<RecordedSocket> {
     const test = await until(
-      () => {
-        if (isClosed) throw new Error('closed');
+      async () => {
+        if (isClosed) return 'closed';
         const all = urls();
         return connect(all[connections++ % all.length]!, { clientId: name }, { timeout: CONNECT_TRY_MS });
       },
       { deadlineMs: CONNECT_DEADLINE_MS, what: `a connection of ${name}` },
     );
+    if (test === 'closed') throw new Error(`${name} was to connect and the recorder is closed`);
     sockets.add(test);
     return record(test, `${name}#${connections}`);
   }

@@ -86,9 +86,12 @@ export class NodeLives {
 
   private async lookOnce(): Promise<void> {
     const { store, nodeId, others, onLapsed, onGone, onLook } = this.options;
+    const askedAt = performance.now();
     const wasAlive = await store.keepAlive(nodeId, NODE_TTL_MS);
-    this.lookedAt = performance.now();
-    this.steadySince = wasAlive ? Math.min(this.steadySince, this.lookedAt) : this.lookedAt;
+    const now = performance.now();
+    // An answer may be late, and says nothing of the time since it was asked for.
+    this.lookedAt = askedAt;
+    this.steadySince = wasAlive ? Math.min(this.steadySince, now) : now;
     if (!wasAlive) onLapsed();
     const looked = [...others()];
     const missing = new Set(await store.missing(looked));

@@ -8,7 +8,7 @@ import { checkHistory, describeVerdict, type Verdict } from '../support/history.
 const seed = fc.integer({ min: 0, max: 2 ** 31 });
 /** Steps of a run of the model: enough for something of everything. */
 const STEPS = 400;
-const RUNS = 30;
+const RUNS = 10;
 /** Runs, of those above, in which there has to be something to be made wrong. */
 const APPLIED_MIN = 3;
 

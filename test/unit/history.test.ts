@@ -8,9 +8,9 @@ import { checkHistory, describeVerdict, type Verdict } from '../support/history.
 const seed = fc.integer({ min: 0, max: 2 ** 31 });
 /** Steps of a run of the model: enough for something of everything. */
 const STEPS = 400;
-const RUNS = 10;
-/** Runs, of those above, in which there has to be something to be made wrong. */
-const APPLIED_MIN = 3;
+const RUNS = 30;
+/** Runs that are made wrong in each way. */
+const RUNS_MADE_WRONG = 5;
 
 const check = ({ history, truth }: Run): Verdict => checkHistory(history, truth, { okAtEachEnd: 5 });
 
@@ -28,21 +28,19 @@ describe('the history checker', () => {
 
   for (const { name, finds, mutate } of mutations) {
     it(`[HC2] ${finds} finds: ${name}`, () => {
-      let applied = 0;
       fc.assert(
         fc.property(seed, (from) => {
           const random = seeded(from);
           const run = playRun(random, STEPS);
-          if (!mutate(run, random)) return;
-          applied += 1;
+          // Not each run has something to be made wrong so: another one is played in its place.
+          fc.pre(mutate(run, random));
           const verdict = check(run);
           const found = verdict.violations.filter(({ invariant }) => invariant === finds);
           expect(found, `${finds} says nothing: ${describeVerdict(verdict)}`).to.not.deep.equal([]);
           expect(verdict.verdict).to.equal(finds === 'I15' ? 'invalid' : 'violated');
         }),
-        { numRuns: RUNS },
+        { numRuns: RUNS_MADE_WRONG },
       );
-      expect(applied, 'runs that had something to be made wrong').to.be.at.least(APPLIED_MIN);
     });
   }
 });

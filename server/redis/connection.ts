@@ -16,15 +16,15 @@ const REFUSED_UNEXECUTED = new Set(
   ),
 );
 
+/** How long a Redis is waited for that is not required, milliseconds: what is asked of it at once would find it away. */
+const OPTIONAL_WAIT_MS = 1000;
+
 export type RedisClient = Redis | Cluster;
 
 /** What a connection is for; it is its name in Redis too. */
 export type RedisRole = 'data' | 'bulk' | 'presence' | 'feed' | 'lock';
 
 /** Where Redis is: a URL as `REDIS_URL` takes it, or the unix socket of the managed one. */
-/** How long a Redis is waited for that is not required, milliseconds: what is asked of it at once would find it away. */
-const OPTIONAL_WAIT_MS = 1000;
-
 export type RedisAddress = { url: string } | { socketPath: string };
 
 /**
@@ -32,10 +32,13 @@ export type RedisAddress = { url: string } | { socketPath: string };
  */
 export class RedisFailure extends Error {
   readonly kind: 'not-sent' | 'refused' | 'no-answer';
-  constructor(kind: RedisFailure['kind'], message: string, cause?: unknown) {
+  /** Of what was refused: the first word of Redis's error. */
+  readonly code: string | undefined;
+  constructor(kind: RedisFailure['kind'], message: string, cause?: unknown, code?: string) {
     super(message, { cause });
     this.name = 'RedisFailure';
     this.kind = kind;
+    this.code = code;
   }
 }
 
@@ -138,7 +141,7 @@ export async function send<T>(client: RedisClient, command: (client: RedisClient
       // An error that names the script came from within it: what stood before it was executed.
       const isFromWithin = / script: /.test(cause.message);
       if (REFUSED_UNEXECUTED.has(code) && !isFromWithin)
-        throw new RedisFailure('refused', `Redis refused: ${code}`, cause);
+        throw new RedisFailure('refused', `Redis refused: ${code}`, cause, code);
     } else if (/timed out/i.test(cause.message) && client.status === 'ready') {
       client.disconnect(true);
     }

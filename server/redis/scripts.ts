@@ -1,7 +1,7 @@
 // Loads the Lua scripts and calls them: one typed function each. Their grammar (KEYS, ARGV, REPLY) is in their headers.
 import { readFileSync } from 'node:fs';
 import type { RedisClient } from './connection.js';
-import { send } from './connection.js';
+import { RedisFailure, send } from './connection.js';
 import type { SessionKeys } from './keys.js';
 
 /** The scripts on disk; `commit-freeing` is commit.lua with leave to run when Redis is out of memory. */
@@ -58,14 +58,17 @@ export type TaggedReply = [string, ...unknown[]];
 /** Calls scripts on one client. Each call is one round trip; a script that Redis has forgotten is sent again. */
 export class Scripts {
   private readonly client: RedisClient;
+  private readonly sources = new Map<ScriptName, string>();
 
   constructor(client: RedisClient) {
     this.client = client;
-    const define = (name: ScriptName, lua: string) =>
+    const define = (name: ScriptName, lua: string) => {
+      this.sources.set(name, lua);
       client.defineCommand(`attune_${name}`, {
         lua,
         numberOfKeys: keysOf[name]({} as SessionKeys).length,
       });
+    };
     for (const name of scriptNames) define(name, scriptSource(name));
     define('commitFreeing', scriptSource('commit').replace(/^#!lua$/m, '#!lua flags=allow-oom'));
   }
@@ -77,9 +80,16 @@ export class Scripts {
 
   /** As {@link run}, over keys of the caller's choice. */
   async runOn(name: ScriptName, keys: readonly string[], args: readonly Argument[]): Promise<TaggedReply> {
-    const reply = await send(this.client, (client) =>
-      (client as unknown as Record<string, Command>)[`attune_${name}`]!(...keys, ...args),
-    );
-    return reply as TaggedReply;
+    try {
+      const reply = await send(this.client, (client) =>
+        (client as unknown as Record<string, Command>)[`attune_${name}`]!(...keys, ...args),
+      );
+      return reply as TaggedReply;
+    } catch (error) {
+      if (!(error instanceof RedisFailure && error.code === 'NOSCRIPT')) throw error;
+      // ioredis had sent it again by its hash, behind another that brought the source, and it was forgotten between the two.
+      const source = this.sources.get(name)!;
+      return (await send(this.client, (client) => client.eval(source, keys.length, ...keys, ...args))) as TaggedReply;
+    }
   }
 }

@@ -1,5 +1,7 @@
 // The Lua scripts on a real Redis, called as the queue calls them, without queue, lease or sockets around them.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect } from 'chai';
+import type { Redis } from 'ioredis';
 import type { Limits } from '../../client-sdk/protocol/limits.js';
 import type { Commit } from '../../client-sdk/protocol/messages.js';
 import { RedisFailure, type RedisClient } from '../../server/redis/connection.js';
@@ -367,5 +369,25 @@ describe('the commit script', () => {
       await node.committed(merge({ x: 2 }));
       await node.expectSums();
     });
+  });
+
+  it('[R34] calls in flight while Redis forgets its scripts again and again are all answered', async () => {
+    const node = await withSession();
+    const direct = await redis.connect('data');
+    let isForgetting = true;
+    const forgotten = (async () => {
+      while (isForgetting) await (direct as Redis).script('FLUSH');
+    })();
+    try {
+      for (let round = 0; round < 100; round += 1) {
+        // Not in one write: what is forgotten between two of them counts.
+        const calls = Array.from({ length: 50 }, () => nextTurn().then(() => node.store.read(node.id, null)));
+        for (const { kind } of await Promise.all(calls)) expect(kind).to.equal('state');
+      }
+    } finally {
+      isForgetting = false;
+      await forgotten;
+      direct.disconnect();
+    }
   });
 });

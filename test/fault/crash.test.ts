@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { startAttune, type Attune } from '../support/attune.js';
+import { range } from '../support/range.js';
 import { expectAcknowledged, expectOrderly, expectSoundLog, readLog, wholeLog } from '../support/session-log.js';
 import { type Wire } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
 import { until } from '../support/until.js';
 import { abandonWriters, acknowledgements, finalValues, startWriter, type Writer } from '../support/writer.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const SESSIONS = ['hot', 'calm'] as const;
 /** Acknowledgements at least before each kill, and at most so many more, so that it comes at any moment. */
 const BEFORE_KILL = 60;

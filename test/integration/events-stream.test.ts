@@ -9,6 +9,7 @@ import {
   type EventStream,
   type StreamEvent,
 } from '../support/http.js';
+import { range } from '../support/range.js';
 import { expectBase, expectSession, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
@@ -18,7 +19,6 @@ const hastened = `
   const { setInterval } = globalThis;
   globalThis.setInterval = (work, ms, ...rest) => setInterval(work, ms === 15_000 ? 300 : ms, ...rest);
 `;
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe('the event stream', () => {
   let attune: Attune;

@@ -3,13 +3,12 @@ import { expect } from 'chai';
 import { startAttune } from '../support/attune.js';
 import { isRunning } from '../support/child.js';
 import { farAndNear, isPublication, MENDED_MS, reached, updateN } from '../support/far-and-near.js';
+import { range } from '../support/range.js';
 import { expectOrderly, expectSoundLog, keysOf, metric, readLog } from '../support/session-log.js';
 import { freshId, type Wire } from '../support/shapes.js';
 import { connect } from '../support/socket.js';
 import { until } from '../support/until.js';
 import { acknowledgements, startWriter } from '../support/writer.js';
-
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe('the feed under faults', () => {
   const nodes = farAndNear();

@@ -4,11 +4,11 @@ import { Ajv } from 'ajv';
 import { expect } from 'chai';
 import { startAttune, type Attune } from '../support/attune.js';
 import { expectProblem, request, type Answer, type RequestOptions } from '../support/http.js';
+import { range } from '../support/range.js';
 import { expectMessage, expectSession, expectTime, expectWrite, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
 
 const ORIGIN = 'https://app.example';
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe('HTTP', () => {
   let attune: Attune;

@@ -5,6 +5,7 @@ import { LEASE_TTL_MS, LEASE_WAIT_MAX_MS } from '../../server/redis/lease.js';
 import { runAttune, startAttune, type Attune } from '../support/attune.js';
 import { request } from '../support/http.js';
 import { startRedisProxy, type RedisProxy } from '../support/proxy.js';
+import { range } from '../support/range.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import {
   expectAcknowledged,
@@ -20,7 +21,6 @@ import { closeSockets, connect, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 import { abandonWriters, acknowledgements, finalValues, startWriter } from '../support/writer.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 /** What is asserted of a time is this many times what is aimed at. */
 const GENEROUS = 10;
 

@@ -2,13 +2,12 @@
 import { expect } from 'chai';
 import { farAndNear, isPublication, MENDED_MS, reached, updateN } from '../support/far-and-near.js';
 import { expectProblem, request } from '../support/http.js';
+import { range } from '../support/range.js';
 import { expectOrderly, expectSoundLog, keysOf, readLog } from '../support/session-log.js';
 import { expectError, type Wire } from '../support/shapes.js';
 import { connect } from '../support/socket.js';
 import { until } from '../support/until.js';
 import { acknowledgements, startWriter } from '../support/writer.js';
-
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe('a Redis that loses data', () => {
   const nodes = farAndNear();

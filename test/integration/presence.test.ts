@@ -4,13 +4,13 @@ import { Redis } from 'ioredis';
 import { startAttune, type Attune } from '../support/attune.js';
 import { joinPresent, type Present } from '../support/present.js';
 import { startRedisProxy, type RedisProxy } from '../support/proxy.js';
+import { range } from '../support/range.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import { keysOf, metric, readLog } from '../support/session-log.js';
 import { freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
 import { until } from '../support/until.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const KIB = 1024;
 /** A state of exactly so many bytes of JSON. */
 const stateOf = (bytes: number) => ({ s: 'x'.repeat(bytes - '{"s":""}'.length) });

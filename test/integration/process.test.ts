@@ -6,12 +6,11 @@ import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { runAttune, startAttune, type Attune } from '../support/attune.js';
 import { expectProblem, request } from '../support/http.js';
+import { range } from '../support/range.js';
 import { startRedis, type RedisOptions, type TestRedis } from '../support/redis.js';
 import { expectError, expectSession, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
-
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe('the process', () => {
   /** What a test started, ended after it in reverse order. */

@@ -5,13 +5,13 @@ import { SignJWT } from 'jose';
 import { Manager } from 'socket.io-client';
 import { startAttune, type Attune } from '../support/attune.js';
 import { joinPresent } from '../support/present.js';
+import { range } from '../support/range.js';
 import { closeRawSockets, openRaw } from '../support/raw-socket.js';
 import { metric } from '../support/session-log.js';
 import { expectError, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, recorder, type HandshakeAuth, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const secret = randomBytes(24).toString('hex');
 
 describe('several tabs on one connection', () => {

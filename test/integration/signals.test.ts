@@ -13,13 +13,13 @@ import {
   type StreamEvent,
 } from '../support/http.js';
 import { joinPresent } from '../support/present.js';
+import { range } from '../support/range.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import { metric } from '../support/session-log.js';
 import { freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const KIB = 1024;
 /** The server's limit of signals per second; twice as many at once. */
 const SIGNALS_PER_S = 200;

@@ -1,39 +1,13 @@
 // Black-box tests of settings:history and settings:restore, from the contract alone.
 import { expect } from 'chai';
-import { startAttune, type Attune } from '../support/attune.js';
 import { request } from '../support/http.js';
+import { oneServer } from '../support/one-server.js';
+import { range } from '../support/range.js';
 import { expectAuthor, expectTime, expectWrite, freshId, type Wire } from '../support/shapes.js';
-import { closeSockets, connect, type HandshakeAuth, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
-
 describe('the history of settings over Socket.IO', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune();
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
-
-  const client = (auth?: HandshakeAuth) => connect(attune.url, auth);
-  /** A session whose settings are exactly these (revision 2), and a socket that is not in its room. */
-  async function session(
-    settings: Wire,
-    auth?: HandshakeAuth,
-  ): Promise<{ socket: TestSocket; sessionId: string; epoch: string }> {
-    const socket = await client(auth);
-    const { session: made } = await socket.ok('session:open', { sessionId: freshId('u'), settings: { seed: 1 } });
-    await socket.ok('settings:update', { sessionId: made.id, replace: settings });
-    return { socket, sessionId: made.id, epoch: made.epoch };
-  }
-  const stored = async (socket: TestSocket, sessionId: string): Promise<Wire> =>
-    (await socket.ok('session:get', { sessionId })).session;
-  async function joined(sessionId: string): Promise<TestSocket> {
-    const socket = await client();
-    await socket.ok('session:join', { sessionId });
-    return socket;
-  }
+  const { client, joined, server, session, stored } = oneServer();
 
   it('[U21] lists the versions, newest first, in pages', async () => {
     const { socket, sessionId } = await session({ a: 0 });
@@ -150,21 +124,16 @@ describe('the history of settings over Socket.IO', () => {
     expect((await socket.ok('message:list', { sessionId, before: 0 })).messages).to.deep.equal([]);
     const { versions } = await socket.ok('settings:history', { sessionId });
     expect(versions).to.have.length(2);
-    const url = `${attune.url}/v1/sessions/${sessionId}/settings/history?before=0`;
+    const url = `${server.url}/v1/sessions/${sessionId}/settings/history?before=0`;
     expect((await request('GET', url)).body.versions).to.deep.equal([]);
   });
 });
 
 describe('settings with small limits', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune({ env: { SETTINGS_BYTES_MAX: '9000', HISTORY_VERSIONS_MAX: '5' } });
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
+  const { client } = oneServer({ env: { SETTINGS_BYTES_MAX: '9000', HISTORY_VERSIONS_MAX: '5' } });
 
   it('[U25] SETTINGS_BYTES_MAX and HISTORY_VERSIONS_MAX are what the variables of their names say', async () => {
-    const socket = await connect(attune.url);
+    const socket = await client();
     const sessionId = freshId('u');
     await socket.ok('session:open', { sessionId });
     for (const n of range(1, 8)) await socket.ok('settings:update', { sessionId, replace: { [`k${n}`]: n } });

@@ -1,33 +1,14 @@
 // Black-box tests of the message:* events and session:clear, from the contract alone.
 import { expect } from 'chai';
-import { startAttune, type Attune } from '../support/attune.js';
+import { oneServer } from '../support/one-server.js';
+import { range } from '../support/range.js';
 import { expectAuthor, expectBase, expectMessage, expectWrite, freshId, type Wire } from '../support/shapes.js';
-import { closeSockets, connect, type HandshakeAuth, type TestSocket } from '../support/socket.js';
+import type { TestSocket } from '../support/socket.js';
 
 const CONTENT_BYTES_MAX = 256 * 1024;
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe('messages over Socket.IO', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune();
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
-
-  const client = (auth?: HandshakeAuth) => connect(attune.url, auth);
-  async function session(auth?: HandshakeAuth): Promise<{ socket: TestSocket; sessionId: string; epoch: string }> {
-    const socket = await client(auth);
-    const { session: made } = await socket.ok('session:open', { sessionId: freshId('g') });
-    return { socket, sessionId: made.id, epoch: made.epoch };
-  }
-  async function joined(sessionId: string): Promise<TestSocket> {
-    const socket = await client();
-    await socket.ok('session:join', { sessionId });
-    return socket;
-  }
-  const get = async (socket: TestSocket, sessionId: string): Promise<Wire> =>
-    (await socket.ok('session:get', { sessionId })).session;
+  const { client, joined, session, stored } = oneServer();
   const listed = async (socket: TestSocket, sessionId: string, more: Wire = {}): Promise<Wire[]> =>
     (await socket.ok('message:list', { sessionId, ...more })).messages;
   const add = async (socket: TestSocket, sessionId: string, message: Wire = {}): Promise<Wire> =>
@@ -35,7 +16,7 @@ describe('messages over Socket.IO', () => {
 
   describe('message:add', () => {
     it('[G1] stores a message, answers with it whole, tells the room, and counts it', async () => {
-      const { socket, sessionId, epoch } = await session({ clientId: 'w', kind: 'bot' });
+      const { socket, sessionId, epoch } = await session(undefined, { clientId: 'w', kind: 'bot' });
       const reader = await joined(sessionId);
       const asked = { sessionId, message: { role: 'user', content: 'hello' }, updateId: 'add-1' };
       const ack = await socket.ok('message:add', asked);
@@ -46,7 +27,7 @@ describe('messages over Socket.IO', () => {
       const told = expectBase(await reader.next('message:added'), { sessionId, epoch, revision: 2, updateId: 'add-1' });
       expect(told.message).to.deep.equal(message);
       expect(await listed(socket, sessionId)).to.deep.equal([message]);
-      const now = await get(socket, sessionId);
+      const now = await stored(socket, sessionId);
       expect(now).to.include({
         revision: 2,
         messagesRevision: 2,
@@ -71,7 +52,7 @@ describe('messages over Socket.IO', () => {
       }
       const made = await Promise.all(range(1, 5).map(() => add(socket, sessionId)));
       expect(new Set(made.map((message) => message.id)).size).to.equal(5);
-      expect((await get(socket, sessionId)).messageCount).to.equal(7);
+      expect((await stored(socket, sessionId)).messageCount).to.equal(7);
     });
 
     it('[G3] takes the four roles and the three statuses, and no other', async () => {
@@ -113,7 +94,7 @@ describe('messages over Socket.IO', () => {
       for (const message of [undefined, null, 'text', []]) {
         await socket.refused('message:add', { sessionId, message }, 'INVALID_REQUEST');
       }
-      expect((await get(socket, sessionId)).messageCount).to.equal(3);
+      expect((await stored(socket, sessionId)).messageCount).to.equal(3);
     });
 
     it('[G5] keeps a given timestamp with its precision, reads one without a zone as UTC, and else sets it', async () => {
@@ -195,7 +176,7 @@ describe('messages over Socket.IO', () => {
 
   describe('message:update', () => {
     it('[G10] appends to or replaces the content and sets the rest; what it does not name stays', async () => {
-      const { socket, sessionId } = await session({ clientId: 'author' });
+      const { socket, sessionId } = await session(undefined, { clientId: 'author' });
       const other = await client({ clientId: 'other' });
       const reader = await joined(sessionId);
       const start = {
@@ -230,7 +211,7 @@ describe('messages over Socket.IO', () => {
       }
       expect(wanted.revision).to.equal(9);
       expect(await listed(socket, sessionId)).to.deep.equal([wanted]);
-      expect(await get(socket, sessionId)).to.include({ messagesRevision: 9, settingsRevision: 1, messageCount: 1 });
+      expect(await stored(socket, sessionId)).to.include({ messagesRevision: 9, settingsRevision: 1, messageCount: 1 });
     });
 
     it('[G11] streams: appends that were sent without waiting arrive in order', async () => {
@@ -266,7 +247,7 @@ describe('messages over Socket.IO', () => {
       await refuse({ messageId: 'none', append: 'a' }, 'MESSAGE_NOT_FOUND');
       await refuse({ messageId: undefined, append: 'a' }, 'INVALID_REQUEST');
       await refuse({ sessionId: freshId('none'), append: 'a' }, 'SESSION_NOT_FOUND');
-      expect((await get(socket, sessionId)).revision).to.equal(3);
+      expect((await stored(socket, sessionId)).revision).to.equal(3);
       await socket.ok('message:update', { sessionId, messageId: 'text', append: 'x'.repeat(10) });
     });
 
@@ -279,7 +260,7 @@ describe('messages over Socket.IO', () => {
         expect(ack.revision, JSON.stringify(asked)).to.equal(3);
         expect(ack.message.revision).to.equal(2);
       }
-      expect((await get(socket, sessionId)).revision).to.equal(3);
+      expect((await stored(socket, sessionId)).revision).to.equal(3);
     });
   });
 
@@ -293,7 +274,7 @@ describe('messages over Socket.IO', () => {
       expectWrite(ack, { epoch, revision: 4, duplicate: false });
       expectBase(await reader.next('message:deleted'), { sessionId, revision: 4, messageId: 'goes', updateId: 'del' });
       expect((await listed(socket, sessionId)).map((message) => message.id)).to.deep.equal(['stays']);
-      expect(await get(socket, sessionId)).to.include({ messageCount: 1, messagesRevision: 4, settingsRevision: 1 });
+      expect(await stored(socket, sessionId)).to.include({ messageCount: 1, messagesRevision: 4, settingsRevision: 1 });
       await socket.refused('message:delete', { sessionId, messageId: 'goes' }, 'MESSAGE_NOT_FOUND');
       await socket.refused('message:update', { sessionId, messageId: 'goes', append: 'x' }, 'MESSAGE_NOT_FOUND');
       await socket.refused('message:delete', { sessionId: freshId('none'), messageId: 'a' }, 'SESSION_NOT_FOUND');
@@ -309,7 +290,7 @@ describe('messages over Socket.IO', () => {
       expectWrite(ack, { epoch, revision: 6, removed: 3, duplicate: false });
       expectBase(await reader.next('session:cleared'), { sessionId, revision: 6, removed: 3, updateId: 'wipe' });
       expect(await listed(socket, sessionId)).to.deep.equal([]);
-      const now = await get(socket, sessionId);
+      const now = await stored(socket, sessionId);
       expect(now).to.include({ messageCount: 0, revision: 6, messagesRevision: 6, settingsRevision: 2 });
       expect(now.settings.model).to.equal('kept');
       expect(await socket.ok('session:clear', { sessionId })).to.include({ revision: 6, removed: 0 });
@@ -398,15 +379,10 @@ describe('messages over Socket.IO', () => {
 });
 
 describe('messages with a small limit', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune({ env: { SESSION_MESSAGES_MAX: '3' } });
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
+  const { client } = oneServer({ env: { SESSION_MESSAGES_MAX: '3' } });
 
   it('[G19] a session holds at most SESSION_MESSAGES_MAX messages; the next is TOO_LARGE until one is gone', async () => {
-    const socket = await connect(attune.url);
+    const socket = await client();
     const sessionId = freshId('g');
     await socket.ok('session:open', { sessionId });
     const message = { role: 'user', content: 'x' };

@@ -1,8 +1,9 @@
 // Black-box tests of what a room is sent, and of how a join says what it wants of it, from the contract alone.
 import { expect } from 'chai';
 import fastJsonPatch from 'fast-json-patch';
-import { startAttune, type Attune } from '../support/attune.js';
 import { request } from '../support/http.js';
+import { oneServer } from '../support/one-server.js';
+import { range } from '../support/range.js';
 import { closeRawSockets, openRaw } from '../support/raw-socket.js';
 import { caughtUp, commitsSeen, revisionsOf } from '../support/room.js';
 import { metric } from '../support/session-log.js';
@@ -15,26 +16,15 @@ import {
   freshId,
   type Wire,
 } from '../support/shapes.js';
-import { closeSockets, connect, type HandshakeAuth, type TestSocket } from '../support/socket.js';
+import type { TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const applyDelta = (settings: Wire, delta: Wire): Wire =>
   fastJsonPatch.applyPatch(structuredClone(settings), delta, true).newDocument;
 
 describe('rooms over Socket.IO', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune();
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
+  const { client, opened, server } = oneServer();
   afterEach(closeRawSockets);
-
-  const client = (auth?: HandshakeAuth) => connect(attune.url, auth);
-  async function opened(socket: TestSocket, more: Wire = {}): Promise<Wire> {
-    return (await socket.ok('session:open', { sessionId: freshId('c'), ...more })).session;
-  }
 
   describe('what a room is sent', () => {
     it('[C24] is each commit after the join once, in order, without a gap, whoever writes and whenever one joins', async () => {
@@ -117,7 +107,7 @@ describe('rooms over Socket.IO', () => {
       this.timeout(30_000);
       const writer = await client();
       const { id: sessionId, epoch } = await opened(writer);
-      const slow = await openRaw(attune.url);
+      const slow = await openRaw(server.url);
       const joined = await slow.ask('session:join', JSON.stringify({ sessionId }));
       slow.ws.pause();
       const filler = 'x'.repeat(60_000);
@@ -277,23 +267,18 @@ describe('rooms over Socket.IO', () => {
       expect(every.map(({ revision }) => revision)).to.deep.equal(range(82, 121));
       for (const body of every) expect(body).to.include.keys('delta', 'from').and.not.have.property('settings');
       // One place in the room, however often it joined.
-      expect(await metric(attune.url, 'attune_rooms')).to.equal(1);
+      expect(await metric(server.url, 'attune_rooms')).to.equal(1);
       await reader.ok('session:leave', { sessionId });
-      expect(await metric(attune.url, 'attune_rooms')).to.equal(0);
+      expect(await metric(server.url, 'attune_rooms')).to.equal(0);
     });
   });
 });
 
 describe('the log of a session, with small limits', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune({ env: { LOG_COMMITS_MAX: '10' } });
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
+  const { client, server } = oneServer({ env: { LOG_COMMITS_MAX: '10' } });
 
   it('[C14] serves a cursor that it still reaches, and answers an older one with the document', async () => {
-    const [writer, reader] = [await connect(attune.url), await connect(attune.url)];
+    const [writer, reader] = [await client(), await client()];
     const { session } = await writer.ok('session:open', { sessionId: freshId('c') });
     const { id: sessionId, epoch } = session;
     for (const n of range(1, 40)) await writer.ok('settings:update', { sessionId, merge: { options: { n } } });
@@ -305,7 +290,7 @@ describe('the log of a session, with small limits', () => {
     expect(far.resumed ?? false).to.equal(false);
     expectRevision(far.session.revision, 41);
     expectTime(far.session.updatedAt);
-    const { body } = await request('GET', `${attune.url}/v1/sessions/${sessionId}`);
+    const { body } = await request('GET', `${server.url}/v1/sessions/${sessionId}`);
     expect(body).to.deep.equal(far.session);
   });
 });

@@ -1,6 +1,7 @@
 // Black-box tests of the session:* events, from the contract alone. What rooms are sent has a file of its own.
 import { expect } from 'chai';
-import { startAttune, type Attune } from '../support/attune.js';
+import { oneServer } from '../support/one-server.js';
+import { range } from '../support/range.js';
 import { closeRawSockets, openRaw } from '../support/raw-socket.js';
 import { caughtUp, commitsSeen, revisionsOf } from '../support/room.js';
 import {
@@ -12,22 +13,12 @@ import {
   freshId,
   type Wire,
 } from '../support/shapes.js';
-import { closeSockets, connect, connectRefused, type HandshakeAuth, type TestSocket } from '../support/socket.js';
+import { connectRefused, type HandshakeAuth } from '../support/socket.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 describe('sessions over Socket.IO', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune();
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
+  const { client, opened, server } = oneServer();
   afterEach(closeRawSockets);
 
-  const client = (auth?: HandshakeAuth) => connect(attune.url, auth);
-  async function opened(socket: TestSocket, more: Wire = {}): Promise<Wire> {
-    return (await socket.ok('session:open', { sessionId: freshId('c'), ...more })).session;
-  }
   describe('session:open', () => {
     it('[C1] makes a session and answers with the whole document', async () => {
       const socket = await client({ clientId: 'tab-a', kind: 'bot' });
@@ -487,7 +478,7 @@ describe('sessions over Socket.IO', () => {
     });
 
     it('[C28] of thousands of levels is refused and harms nobody', async () => {
-      const [other, raw] = [await client(), await openRaw(attune.url)];
+      const [other, raw] = [await client(), await openRaw(server.url)];
       const session = await opened(other);
       const sessionId = JSON.stringify(session.id);
       for (const nested of [`${'{"a":'.repeat(5_000)}1${'}'.repeat(5_000)}`, '['.repeat(99_000) + ']'.repeat(99_000)]) {
@@ -507,12 +498,12 @@ describe('sessions over Socket.IO', () => {
     });
 
     it('[C29] in the handshake is a connect_error with an error object', async () => {
-      await connectRefused(attune.url, { protocol: 2 }, 'PROTOCOL_UNSUPPORTED');
-      await connectRefused(attune.url, { protocol: 'one' }, ['PROTOCOL_UNSUPPORTED', 'INVALID_REQUEST']);
-      await connectRefused(attune.url, { kind: 'emperor' }, 'INVALID_REQUEST');
+      await connectRefused(server.url, { protocol: 2 }, 'PROTOCOL_UNSUPPORTED');
+      await connectRefused(server.url, { protocol: 'one' }, ['PROTOCOL_UNSUPPORTED', 'INVALID_REQUEST']);
+      await connectRefused(server.url, { kind: 'emperor' }, 'INVALID_REQUEST');
       const wrong = { clientId: 5 } as unknown as HandshakeAuth;
-      await connectRefused(attune.url, wrong, 'INVALID_REQUEST');
-      await connectRefused(attune.url, { clientId: 'x'.repeat(10_000) }, 'INVALID_REQUEST');
+      await connectRefused(server.url, wrong, 'INVALID_REQUEST');
+      await connectRefused(server.url, { clientId: 'x'.repeat(10_000) }, 'INVALID_REQUEST');
     });
 
     it('[C29] a handshake without clientId is given one', async () => {

@@ -2,11 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import fastJsonPatch from 'fast-json-patch';
-import { startAttune, type Attune } from '../support/attune.js';
+import { oneServer } from '../support/one-server.js';
+import { range } from '../support/range.js';
 import { expectAuthor, expectBase, expectTime, expectWrite, freshId, type Wire } from '../support/shapes.js';
-import { closeSockets, connect, type HandshakeAuth, type TestSocket } from '../support/socket.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const nested = (levels: number): Wire => (levels === 0 ? 1 : { l: nested(levels - 1) });
 /** An object literal would set the prototype; parsed JSON has the key as a property, as an attacker's has. */
 const withKey = (key: string): Wire => JSON.parse(`{"${key}":{"polluted":1}}`);
@@ -19,31 +18,7 @@ function residentBytes(pid: number): number {
 }
 
 describe('settings over Socket.IO', () => {
-  let attune: Attune;
-  before(async () => {
-    attune = await startAttune();
-  });
-  after(() => attune?.destroy());
-  afterEach(closeSockets);
-
-  const client = (auth?: HandshakeAuth) => connect(attune.url, auth);
-  /** A session whose settings are exactly these (revision 2), and a socket that is not in its room. */
-  async function session(
-    settings: Wire,
-    auth?: HandshakeAuth,
-  ): Promise<{ socket: TestSocket; sessionId: string; epoch: string }> {
-    const socket = await client(auth);
-    const { session: made } = await socket.ok('session:open', { sessionId: freshId('u'), settings: { seed: 1 } });
-    await socket.ok('settings:update', { sessionId: made.id, replace: settings });
-    return { socket, sessionId: made.id, epoch: made.epoch };
-  }
-  const stored = async (socket: TestSocket, sessionId: string): Promise<Wire> =>
-    (await socket.ok('session:get', { sessionId })).session;
-  async function joined(sessionId: string): Promise<TestSocket> {
-    const socket = await client();
-    await socket.ok('session:join', { sessionId });
-    return socket;
-  }
+  const { client, joined, server, session, stored } = oneServer();
 
   describe('what an update asks', () => {
     it('[U1] replace puts the whole, also under the name settings', async () => {
@@ -205,13 +180,13 @@ describe('settings over Socket.IO', () => {
       const full = await joined(sessionId);
       const delta = await client();
       let { settings: own } = (await delta.ok('session:join', { sessionId, body: 'delta' })).session;
-      const before = residentBytes(attune.pid);
+      const before = residentBytes(server.pid);
       let most = before;
       for (const n of range(1, 20)) {
         const ack = await socket.ok('settings:update', { sessionId, merge: settings(n) });
         expect(ack.changedPaths).to.deep.equal([`/${key}`]);
         expect(ack.settings[key].a1).to.equal(n);
-        most = Math.max(most, residentBytes(attune.pid));
+        most = Math.max(most, residentBytes(server.pid));
       }
       expect((most - before) / MiB, 'growth of memory, MiB').to.be.below(200);
       for (const reader of [full, delta]) await reader.next('settings:updated', ({ revision }) => revision === 22);

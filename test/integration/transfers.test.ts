@@ -7,6 +7,7 @@ import { SignJWT } from 'jose';
 import { startAttune, type Attune } from '../support/attune.js';
 import { expectProblem, request, type Answer } from '../support/http.js';
 import { startRedisProxy, type Hold, type RedisProxy } from '../support/proxy.js';
+import { range } from '../support/range.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import { metric } from '../support/session-log.js';
 import { freshId, type Wire } from '../support/shapes.js';
@@ -24,7 +25,6 @@ const CONTENT_BYTES_MAX = 256 * KIB;
 const TRANSFERS_MAX = 4;
 /** What is answered at once is there within this, milliseconds. */
 const HEAD_MS = 2000;
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const linesOf = (text: string): Wire[] =>
   text
     .trim()

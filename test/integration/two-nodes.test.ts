@@ -5,6 +5,7 @@ import { Redis } from 'ioredis';
 import { startAttune, type Attune } from '../support/attune.js';
 import { request } from '../support/http.js';
 import { startRedisProxy, type RedisProxy } from '../support/proxy.js';
+import { range } from '../support/range.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import { expectAcknowledged, expectOrderly, expectSoundLog, readLog, wholeLog } from '../support/session-log.js';
 import { expectError, freshId, type Wire } from '../support/shapes.js';
@@ -12,7 +13,6 @@ import { closeSockets, connect, type TestSocket } from '../support/socket.js';
 import { until } from '../support/until.js';
 import { abandonWriters, acknowledgements, finalValues, startWriter } from '../support/writer.js';
 
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const without = ({ duplicate: _duplicate, ...rest }: Wire): Wire => rest;
 
 describe('two nodes on one Redis', () => {

@@ -1,0 +1,2 @@
+/** The whole numbers between two, both among them. */
+export const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);

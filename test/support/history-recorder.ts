@@ -68,7 +68,7 @@ export interface Recorder {
   /** Opens a session, which has to be a new one. */
   open(url: string, sessionId: string): Promise<void>;
   /** One request after the other, to one of the sessions each; a new connection goes to one of `urls()`. */
-  startWriter(options: ClientOptions & { sessionIds: readonly string[]; random: Random }): Client;
+  startWriter(options: WriterOptions): Client;
   /** In the session from now on; after a lost connection again with its cursor, `awayMs` later (default 0). */
   startReader(
     options: ClientOptions & { sessionId: string; delivery?: 'every' | 'latest'; awayMs?: number },
@@ -83,6 +83,14 @@ interface ClientOptions {
   name: string;
   /** The nodes that take connections now. */
   urls: () => readonly string[];
+}
+
+interface WriterOptions extends ClientOptions {
+  /** A session that is named several times is written so many times as often. */
+  sessionIds: readonly string[];
+  random: Random;
+  /** It pauses for up to twice as long after each request, milliseconds; default 0. */
+  pauseMs?: number;
 }
 
 export function createRecorder(): Recorder {
@@ -146,8 +154,8 @@ export function createRecorder(): Recorder {
     return { test, name: socket, call, cursors };
   }
 
-  function startWriter(options: ClientOptions & { sessionIds: readonly string[]; random: Random }): Client {
-    const { name, sessionIds, random } = options;
+  function startWriter(options: WriterOptions): Client {
+    const { name, sessionIds, random, pauseMs = 0 } = options;
     const known = new Map<string, number>();
     let isStopped = false;
     let count = 0;
@@ -176,6 +184,7 @@ export function createRecorder(): Recorder {
           if (ended.kind !== 'info' || request.updateId === undefined || isClosed || random() < ABANDONED) break;
           await delay(RETRY_MS);
         }
+        if (pauseMs > 0) await delay(2 * pauseMs * random());
       }
       socket?.test.close();
     };

@@ -1,7 +1,8 @@
-// A TCP proxy of a test's own before a Redis: it loses, doubles or swaps what Redis says on the connections of one name,
-// holds back what is said, and cuts. It never changes a byte of what it lets through.
+// A TCP proxy of a test's own before a Redis: it loses, doubles, swaps or delays what is said on the connections of one
+// name, holds it back, and cuts. It never changes a byte of what it lets through.
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** How a connection gives itself a name, as a command of its own or within another. */
 const NAMING = /setname\r\n\$\d+\r\n(\S+)\r\n/i;
@@ -10,8 +11,11 @@ const NAMING_BYTES_MAX = 4096;
 
 type Direction = 'toRedis' | 'fromRedis';
 
-/** What becomes of one frame (a whole reply or push of RESP): itself, nothing, or several. */
-export type FrameFate = (frame: Buffer) => readonly Buffer[];
+/**
+ * What becomes of one frame (a whole request, reply or push of RESP): itself, nothing, or several; all that follows it on
+ * its connection comes so much later, milliseconds; or it is lost and its connection is reset.
+ */
+export type FrameFate = (frame: Buffer) => readonly Buffer[] | { delayMs: number } | 'cut';
 
 export interface Hold {
   /** All that this held back, let go since or not. */
@@ -24,10 +28,10 @@ export interface RedisProxy {
   readonly url: string;
   /** Open connections of a name. */
   count(name: string): number;
-  /** From now on each frame from Redis on connections of this name has this fate; undefined: passes. */
-  frames(name: string, fate: FrameFate | undefined): void;
-  /** Holds back what goes in this direction on connections of this name, those to come as well. */
-  hold(name: string, direction: Direction): Hold;
+  /** From now on each frame from Redis (or to it) on connections of this name has this fate; undefined: passes. */
+  frames(name: string, fate: FrameFate | undefined, direction?: Direction): void;
+  /** Holds back what goes in this direction on connections of this name, those to come as well; or on open ones alone. */
+  hold(name: string, direction: Direction, which?: 'all' | 'open'): Hold;
   /** Resets the connections of this name; the number of them. */
   cut(name: string): number;
   close(): Promise<void>;
@@ -39,8 +43,12 @@ interface Link {
   readonly client: Socket;
   readonly redis: Socket;
   readonly held: Record<Direction, Buffer[]>;
+  /** What holds this connection back and no other. */
+  readonly ownHold: Partial<Record<Direction, Buffer[]>>;
   /** The beginning of a frame whose end has not come. */
-  partial: Buffer;
+  readonly partial: Record<Direction, Buffer>;
+  /** What was delayed and has not gone on. */
+  readonly delayed: Record<Direction, Promise<void> | undefined>;
 }
 
 /** Starts a proxy before the Redis on `port` of this machine. */
@@ -50,27 +58,53 @@ export async function startRedisProxy(port: number): Promise<RedisProxy> {
   const holds = new Map<string, Buffer[]>();
 
   const forward = (link: Link, direction: Direction, bytes: Buffer) => {
-    const seen = holds.get(`${link.name} ${direction}`);
+    const seen = link.ownHold[direction] ?? holds.get(`${link.name} ${direction}`);
     seen?.push(bytes);
     if (seen) link.held[direction].push(bytes);
     else if (direction === 'toRedis') link.redis.write(bytes);
     else link.client.write(bytes);
   };
+  const inTurn = (link: Link, direction: Direction, bytes: Buffer, delayMs: number) => {
+    const before = link.delayed[direction];
+    if (!before && delayMs === 0) return forward(link, direction, bytes);
+    const after = Promise.all([before, delayMs && delay(delayMs)]).then(() => {
+      forward(link, direction, bytes);
+      if (link.delayed[direction] === after) link.delayed[direction] = undefined;
+    });
+    link.delayed[direction] = after;
+  };
+  const pass = (link: Link, direction: Direction, bytes: Buffer) => {
+    const fate = fates.get(`${link.name} ${direction}`);
+    // Requests are taken apart only where somebody asks: a frame from Redis always is.
+    if (direction === 'toRedis' && !fate && link.partial.toRedis.length === 0) {
+      return inTurn(link, direction, bytes, 0);
+    }
+    for (const frame of wholeFrames(link, direction, bytes)) {
+      const becomes = fate?.(frame) ?? [frame];
+      if (becomes === 'cut') return reset(link);
+      if ('delayMs' in becomes) inTurn(link, direction, frame, becomes.delayMs);
+      else for (const one of becomes) inTurn(link, direction, one, 0);
+    }
+  };
 
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
     const redis = connect({ port, host: '127.0.0.1', noDelay: true });
-    const held = { toRedis: [], fromRedis: [] };
-    const link: Link = { name: '', head: '', client, redis, held, partial: Buffer.alloc(0) };
+    const link: Link = {
+      name: '',
+      head: '',
+      client,
+      redis,
+      held: { toRedis: [], fromRedis: [] },
+      ownHold: {},
+      partial: { toRedis: Buffer.alloc(0), fromRedis: Buffer.alloc(0) },
+      delayed: { toRedis: undefined, fromRedis: undefined },
+    };
     links.add(link);
     client.on('data', (bytes: Buffer) => {
       learnName(link, bytes);
-      forward(link, 'toRedis', bytes);
+      pass(link, 'toRedis', bytes);
     });
-    redis.on('data', (bytes: Buffer) => {
-      for (const frame of wholeFrames(link, bytes)) {
-        for (const one of fates.get(link.name)?.(frame) ?? [frame]) forward(link, 'fromRedis', one);
-      }
-    });
+    redis.on('data', (bytes: Buffer) => pass(link, 'fromRedis', bytes));
     // What a client sent before it left is still delivered, however late; a Redis that left has nothing more to say.
     const clientLeft = () => {
       if (link.held.toRedis.length === 0) redis.end();
@@ -90,27 +124,27 @@ export async function startRedisProxy(port: number): Promise<RedisProxy> {
   return {
     url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
     count: (name) => named(name).filter(({ client }) => !client.destroyed).length,
-    frames(name, fate) {
-      if (fate) fates.set(name, fate);
-      else fates.delete(name);
+    frames(name, fate, direction = 'fromRedis') {
+      if (fate) fates.set(`${name} ${direction}`, fate);
+      else fates.delete(`${name} ${direction}`);
     },
-    hold(name, direction) {
+    hold(name, direction, which = 'all') {
       const seen: Buffer[] = [];
-      holds.set(`${name} ${direction}`, seen);
+      const open = named(name);
+      if (which === 'all') holds.set(`${name} ${direction}`, seen);
+      else for (const link of open) link.ownHold[direction] = seen;
       return {
         bytes: () => Buffer.concat(seen).toString('latin1'),
         release() {
-          holds.delete(`${name} ${direction}`);
-          for (const link of named(name)) letGo(link, direction);
+          if (which === 'all') holds.delete(`${name} ${direction}`);
+          else for (const link of open) delete link.ownHold[direction];
+          for (const link of which === 'all' ? named(name) : open) letGo(link, direction);
         },
       };
     },
     cut(name) {
       const cut = named(name);
-      for (const { client, redis } of cut) {
-        client.resetAndDestroy();
-        redis.resetAndDestroy();
-      }
+      for (const link of cut) reset(link);
       return cut.length;
     },
     async close() {
@@ -122,6 +156,11 @@ export async function startRedisProxy(port: number): Promise<RedisProxy> {
       await once(server, 'close');
     },
   };
+}
+
+function reset({ client, redis }: Link): void {
+  client.resetAndDestroy();
+  redis.resetAndDestroy();
 }
 
 function learnName(link: Link, bytes: Buffer): void {
@@ -137,8 +176,8 @@ function letGo(link: Link, direction: Direction): void {
 }
 
 /** The frames that end in these bytes; what begins another is kept for the next call. */
-function wholeFrames(link: Link, bytes: Buffer): Buffer[] {
-  let rest = link.partial.length > 0 ? Buffer.concat([link.partial, bytes]) : bytes;
+function wholeFrames({ partial }: Link, direction: Direction, bytes: Buffer): Buffer[] {
+  let rest = partial[direction].length > 0 ? Buffer.concat([partial[direction], bytes]) : bytes;
   const frames: Buffer[] = [];
   for (;;) {
     const end = frameEnd(rest, 0);
@@ -146,7 +185,7 @@ function wholeFrames(link: Link, bytes: Buffer): Buffer[] {
     frames.push(rest.subarray(0, end));
     rest = rest.subarray(end);
   }
-  link.partial = rest;
+  partial[direction] = rest;
   return frames;
 }
 

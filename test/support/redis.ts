@@ -14,6 +14,8 @@ const START_ATTEMPTS = 3;
 export interface RedisOptions {
   /** More arguments of redis-server, for instance ['--requirepass', 'x']; a later one wins. */
   config?: string[];
+  /** Where it keeps its data, which stop() leaves there; default a new temporary directory. */
+  dir?: string;
 }
 
 export interface TestRedis {
@@ -22,6 +24,8 @@ export interface TestRedis {
   readonly port: number;
   /** Process id of the one that runs now. */
   readonly pid: number;
+  readonly dir: string;
+  readonly isRunning: boolean;
   /** SIGKILL, and wait for its end. The data stay. */
   kill(): Promise<void>;
   /** Starts again on the same port and data; kills it first where it still runs. */
@@ -31,7 +35,7 @@ export interface TestRedis {
 }
 
 export async function startRedis(options: RedisOptions = {}): Promise<TestRedis> {
-  const dir = mkdtempSync(join(realpathSync(tmpdir()), 'attune-redis-'));
+  const dir = options.dir ?? mkdtempSync(join(realpathSync(tmpdir()), 'attune-redis-'));
   let { child, port } = await startOnFreePort(dir, options);
   const forget = endWithTests(() => {
     if (isRunning(child)) child.kill('SIGKILL');
@@ -46,6 +50,10 @@ export async function startRedis(options: RedisOptions = {}): Promise<TestRedis>
     get pid() {
       return child.pid as number;
     },
+    dir,
+    get isRunning() {
+      return isRunning(child);
+    },
     kill,
     async restart() {
       await kill();
@@ -53,7 +61,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<TestRedis>
     },
     async stop() {
       await kill();
-      rmSync(dir, { recursive: true, force: true });
+      if (options.dir === undefined) rmSync(dir, { recursive: true, force: true });
       forget();
     },
   };

@@ -9,6 +9,7 @@ import { createOriginCheck } from './api/access.js';
 import { createAuthenticate } from './api/auth.js';
 import { Calls } from './api/calls.js';
 import { EventStreams } from './api/events.js';
+import { RequestsUnderWay } from './api/requests-under-way.js';
 import { createToWireError } from './api/reply.js';
 import { createRest } from './api/rest.js';
 import { SocketApi } from './api/socket.js';
@@ -120,7 +121,11 @@ async function start(
   const streams = new EventStreams({ metrics });
   // Socket.IO takes its own path out of the requests that this listener would have had: it must be there first.
   let rest!: RequestListener;
-  const http = createServer((request, response) => rest(request, response));
+  const calling = new RequestsUnderWay();
+  const http = createServer((request, response) => {
+    calling.began(response);
+    rest(request, response);
+  });
   const allowedOrigins = config.CORS_ORIGINS;
   const rateCallsPerS = config.RATE_CALLS_PER_S;
   const shared = { calls, authenticate, originAllowed, allowedOrigins, rateCallsPerS, toWireError, metrics, logger };
@@ -160,14 +165,18 @@ async function start(
     closing ??= (async () => {
       draining = true;
       idle.close();
-      sockets.announceDrain();
+      const finishMs = Math.max(config.DRAIN_TIMEOUT_MS - CLOSE_MS, 0);
+      const finishBy = performance.now() + finishMs;
       http.close();
-      await within(queue.drain(), Math.max(config.DRAIN_TIMEOUT_MS - CLOSE_MS, 0));
+      await within(Promise.all([queue.drain(), sockets.sendAway(finishMs)]), finishMs);
       streams.close();
       await sockets.written(WRITE_MS);
       // The sockets are gone when this returns: then nobody of this node is there any more.
       const closed = sockets.close();
-      await within(Promise.all([closed, presence.close()]), CLOSE_MS - WRITE_MS);
+      await Promise.all([
+        within(Promise.all([closed, presence.close()]), CLOSE_MS - WRITE_MS),
+        within(calling.ended(), Math.max(finishBy - performance.now(), 0)),
+      ]);
       http.closeAllConnections();
       await hub.close();
       await stop();

@@ -42,8 +42,13 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const retriesAsItIs = new Set<Retry>(['after-delay', 'same-id']);
 /** Update barriers that one socket keeps. */
 const BARRIERS_MAX = 1000;
-/** A leaving node spreads the reconnection of its clients over so long, milliseconds. */
-const RECONNECT_SPREAD_MS = 1000;
+/** A leaving node spreads the reconnection of its clients over so long for each of them, milliseconds: what takes them in
+ * has a join or two to answer for each. */
+const RECONNECT_EACH_MS = 1;
+/** At most over so long: until then their updates are refused. */
+const RECONNECT_SPREAD_MAX_MS = 2000;
+/** How long after its time a client may still be there: a long round trip. Then it is one that does not go by itself. */
+const GOING_MS = 300;
 
 export interface SocketApiOptions extends ApiOptions {
   http: HttpServer;
@@ -69,6 +74,9 @@ export class SocketApi implements Sink {
   private readonly hearings = new WeakMap<object, Hearing>();
   private hub!: SessionHub;
   private presence!: Presence;
+  /** Monotonic milliseconds when the last client of a leaving node is to come back elsewhere. */
+  private goneAt: number | undefined;
+  private emptied: () => void = () => undefined;
 
   constructor(options: SocketApiOptions) {
     this.options = options;
@@ -124,11 +132,18 @@ export class SocketApi implements Sink {
     for (const socket of readers) this.connections.get(socket)?.sessions.ended(sessionId);
   }
 
-  /** Tells every client to come back elsewhere, each at a time of its own. */
-  announceDrain(): void {
-    for (const socket of this.connections.keys()) {
-      socket.emit('server:draining', { reconnectAfterMs: Math.round(Math.random() * RECONNECT_SPREAD_MS) });
-    }
+  /**
+   * Tells every client to come back elsewhere, each at a time of its own. Resolves when all have gone; or, for there are
+   * clients that do not listen, some time after the last one should have, or after `ms`.
+   */
+  async sendAway(ms: number): Promise<void> {
+    const spreadMs = Math.min(this.connections.size * RECONNECT_EACH_MS, RECONNECT_SPREAD_MAX_MS, ms);
+    this.goneAt = performance.now() + spreadMs;
+    for (const socket of this.connections.keys()) this.tellToGo(socket);
+    if (this.connections.size === 0) return;
+    const timer = setTimeout(() => this.emptied(), Math.min(spreadMs + GOING_MS, ms));
+    await new Promise<void>((resolve) => (this.emptied = resolve));
+    clearTimeout(timer);
   }
 
   /** Resolves when the clients were sent what there is for them, or after `ms`. */
@@ -140,6 +155,11 @@ export class SocketApi implements Sink {
   async close(): Promise<void> {
     this.slowReaders.close();
     await this.io.close();
+  }
+
+  private tellToGo(socket: Socket): void {
+    const leftMs = Math.max(this.goneAt! - performance.now(), 0);
+    socket.emit('server:draining', { reconnectAfterMs: Math.round(Math.random() * leftMs) });
   }
 
   private async admit(socket: Socket): Promise<void> {
@@ -198,7 +218,10 @@ export class SocketApi implements Sink {
       this.connections.delete(socket);
       metrics.sockets.set(this.connections.size);
       connection.sessions.leaveAll();
+      if (this.connections.size === 0) this.emptied();
     });
+    // It came in the moment in which the others were told.
+    if (this.goneAt !== undefined) this.tellToGo(socket);
   }
 
   private receive(connection: Connection, event: string, args: unknown[]): void {

@@ -86,7 +86,9 @@ function createClient(address: RedisAddress, role: string, commandTimeout: numbe
     enableOfflineQueue: subscriber,
     // ioredis would do it without handling a failure; the feed does it itself.
     autoResubscribe: false,
-    retryStrategy: (attempt: number) => Math.min(20 * 2 ** Math.min(attempt, 5), RECONNECT_MAX_MS),
+    // Not the same for two connections: all that lost one Redis at one moment must not come back to it at one moment.
+    retryStrategy: (attempt: number) =>
+      Math.min(20 * 2 ** Math.min(attempt, 5), RECONNECT_MAX_MS) * (0.5 + Math.random() / 2),
   };
   if ('socketPath' in address) return new Redis({ ...options, path: address.socketPath });
   const several = parseSeveral(address.url);

@@ -15,12 +15,15 @@ import { noTail, Room, type Audience, type Sink, type Tail } from './room.js';
 const CHECK_MS = 1000;
 /** Sessions checked in one go. */
 const CHECK_SESSIONS = 16;
+/**
+ * After the feed was away all rooms are checked at once, but with this pause after each CHECK_SESSIONS of them, half of it
+ * at least, milliseconds: every node does so at that moment, and writers come back as well.
+ */
+const REGAIN_PAUSE_MS = 12;
 /** A reader that finds its room ended tries again so often: each time is another end of the session. */
 const JOIN_ATTEMPTS_MAX = 5;
 /** A reader waits so long at most to learn who else is there, milliseconds: it enters all the same, and is told later. */
 const PRESENCE_WAIT_MS = 50;
-/** Repairs after a reconnection that read from Redis at the same time. */
-const REPAIRS_MAX = 64;
 
 /** What a reader has on entering: the document, or the commits after its cursor. */
 export interface Entry {
@@ -53,12 +56,14 @@ export class SessionHub {
   private readonly store: SessionStore;
   private readonly feed: CommitFeed;
   private checking: NodeJS.Timeout | undefined;
+  /** Times that the feed came back. */
+  private gaps = 0;
   private closed = false;
 
   constructor(options: SessionHubOptions) {
     this.options = options;
     this.store = options.store;
-    this.feed = options.feed(() => void this.repairAll('reconnected'));
+    this.feed = options.feed(() => void this.regain());
     void this.checkForEver();
   }
 
@@ -297,13 +302,23 @@ export class SessionHub {
       const roundMs = CHECK_MS * (1 + Math.random() / 2);
       const slices = Math.max(1, Math.ceil(rooms.length / CHECK_SESSIONS));
       for (let i = 0; i < slices && !this.closed; i += 1) {
-        await this.check(rooms.slice(i * CHECK_SESSIONS, (i + 1) * CHECK_SESSIONS));
+        await this.check(rooms.slice(i * CHECK_SESSIONS, (i + 1) * CHECK_SESSIONS), 'check');
         await this.pause(roundMs / slices);
       }
     }
   }
 
-  private async check(rooms: readonly Room[]): Promise<void> {
+  /** After the feed was away: what rooms missed is read where they missed something, and not of all at once. */
+  private async regain(): Promise<void> {
+    const gap = (this.gaps += 1);
+    const rooms = [...this.rooms.values()];
+    for (let i = 0; i < rooms.length && gap === this.gaps && !this.closed; i += CHECK_SESSIONS) {
+      await this.check(rooms.slice(i, i + CHECK_SESSIONS), 'reconnected');
+      await new Promise((resolve) => setTimeout(resolve, REGAIN_PAUSE_MS * (0.5 + Math.random() / 2)).unref());
+    }
+  }
+
+  private async check(rooms: readonly Room[], cause: string): Promise<void> {
     if (rooms.length === 0 || !this.store.ready) return;
     try {
       const { presence } = this.options;
@@ -314,7 +329,7 @@ export class SessionHub {
         if (place && !room.over) presence.checked(room.sessionId, versions[i]!, place.presence);
       }
       const behind = rooms.filter((room, at) => !room.over && differs(room.document, found[at] ?? null));
-      await this.repairSome(behind, 'check');
+      await Promise.all(behind.map((room) => this.repair(room, cause)));
     } catch (error) {
       this.options.logger.debug({ err: error }, 'a check of revisions did not finish');
     }
@@ -322,16 +337,6 @@ export class SessionHub {
 
   private pause(ms: number): Promise<void> {
     return new Promise((resolve) => (this.checking = setTimeout(resolve, ms).unref()));
-  }
-
-  private async repairAll(cause: string): Promise<void> {
-    await this.repairSome([...this.rooms.values()], cause);
-  }
-
-  private async repairSome(rooms: readonly Room[], cause: string): Promise<void> {
-    for (let i = 0; i < rooms.length; i += REPAIRS_MAX) {
-      await Promise.all(rooms.slice(i, i + REPAIRS_MAX).map((room) => this.repair(room, cause)));
-    }
   }
 }
 

@@ -58,12 +58,12 @@ export interface SnapshotSeen extends Happened {
   body: Wire;
 }
 /**
- * What the test did: a fault begins, its effect was seen, it is healed; `end`: nobody writes any more, and the readers
- * were given the time that they may take.
+ * What the test did: a fault begins, its effect was seen, Redis is back, the fault is healed; `end`: nobody writes any
+ * more, and the readers were given the time that they may take.
  */
 export interface Mark extends Happened {
   kind: 'mark';
-  what: 'fault' | 'effect' | 'heal' | 'end';
+  what: 'fault' | 'effect' | 'back' | 'heal' | 'end';
   text: string;
 }
 
@@ -74,7 +74,10 @@ export interface SessionTruth {
   epoch: string;
   /** The log of the session's present life as the stream has it, in the stream's order. */
   stream: readonly LoggedCommit[];
-  /** The logs of all its lives as the append-only file's bytes give them, oldest first; absent where it was not read. */
+  /**
+   * The logs of all its lives as the append-only file's bytes give them, oldest first, with what clears and removed
+   * messages took out of the stream; absent where it was not read.
+   */
   file?: readonly (readonly LoggedCommit[])[];
 }
 
@@ -124,7 +127,10 @@ export interface SessionIndex {
   at(epoch: string, revision: number): Logged | undefined;
   /** As at(), where the epoch of the commit is that one, too. */
   exactly(epoch: string, revision: number): Logged | undefined;
-  /** Whether Redis lost this position when it began another epoch: there is no such revision, and the log went on since. */
+  /**
+   * Whether Redis lost this position when it began another epoch: there is no such revision, or one of a later epoch, and
+   * the log went on since.
+   */
   isLost(epoch: string, revision: number): boolean;
 }
 
@@ -141,7 +147,22 @@ export function isOfSettings({ body }: LoggedCommit): boolean {
 }
 
 /** The requests that write. */
-const WRITES = new Set(['session:open', 'settings:update', 'message:add', 'session:describe', 'session:clear']);
+const WRITES = new Set([
+  'session:open',
+  'settings:update',
+  'settings:restore',
+  'message:add',
+  'message:update',
+  'message:delete',
+  'session:describe',
+  'session:clear',
+]);
+
+/** Whether an `ok` to a write tells of a commit of its own: what changed nothing made none. */
+export function isCommit({ event }: Pick<Update, 'event'>, { answer }: Ok): boolean {
+  if (event === 'session:open') return answer.created === true;
+  return event === 'session:clear' ? answer.removed !== 0 : answer.changedPaths?.length !== 0;
+}
 
 /** Arranges a history; sessions that `truth` does not name are left out. */
 export function indexHistory(history: readonly Entry[], truth: readonly SessionTruth[]): Index {
@@ -209,7 +230,12 @@ function indexSession(truth: SessionTruth, updates: ReadonlyMap<string, Update>)
     const one = at(epoch, revision);
     return one?.commit.body.epoch === epoch ? one : undefined;
   };
-  const isLost = (epoch: string, revision: number) => !at(epoch, revision) && epoch !== truth.epoch;
+  const epochs = [...new Set(logged.map(({ commit }) => commit.body.epoch as string))];
+  const isLost = (epoch: string, revision: number) => {
+    const there = at(epoch, revision)?.commit.body.epoch;
+    if (there === undefined) return epoch !== truth.epoch;
+    return epochs.includes(epoch) && epochs.indexOf(epoch) < epochs.indexOf(there);
+  };
   const own = [...updates.values()].filter(({ sessionId }) => sessionId === truth.sessionId);
   return { truth, lives, logged, updates: own, at, exactly, isLost };
 }

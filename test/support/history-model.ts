@@ -1,7 +1,6 @@
 // A small model of the server with writers and readers that plays out at random: it makes histories that are right.
-import { applyCommit } from '../../server/session/state.js';
-import type { Entry, Invoke, SessionTruth } from './history-entries.js';
-import type { LoggedCommit } from './session-log.js';
+import type { Entry, Invoke, Mark, SessionTruth } from './history-entries.js';
+import { ModelSession } from './history-model-session.js';
 import type { Wire } from './shapes.js';
 
 /** How long one step takes: the whole run stays below what a reader may be behind. */
@@ -32,24 +31,16 @@ export function pick<T>(random: Random, from: readonly T[]): T | undefined {
   return from[Math.floor(random() * from.length)];
 }
 
-interface Session {
-  id: string;
-  document: Wire;
-  log: LoggedCommit[];
-  /** First answers by update id. */
-  remembered: Map<string, Wire>;
-}
-
 /** A request on its way: first it is carried out, then it is answered. */
 interface Call {
   invoke: Invoke;
-  session: Session;
+  session: ModelSession;
   answer: Wire;
 }
 
 interface Reader {
   name: string;
-  session: Session;
+  session: ModelSession;
   latest: boolean;
   connection: number;
   state: 'away' | 'connected' | 'joined';
@@ -80,15 +71,19 @@ export function playRun(random: Random, steps: number): Run {
     world.step();
   }
   world.settle();
-  const truth = world.sessions.map(({ id, log, document: { epoch } }) => {
-    return { sessionId: id, epoch, stream: log, file: [structuredClone(log)] };
+  const truth = world.sessions.map((session) => {
+    const { id, log, document } = session;
+    return { sessionId: id, epoch: document.epoch, stream: session.stream(), file: [log] };
   });
-  return { history: structuredClone(world.history), truth: structuredClone(truth) };
+  return {
+    history: structuredClone(world.history),
+    truth: truth.map((one) => structuredClone({ ...one, file: structuredClone(one.file) })),
+  };
 }
 
 class World {
   readonly history: Entry[] = [];
-  readonly sessions: Session[];
+  readonly sessions: ModelSession[];
   private readonly random: Random;
   private readonly writers: Writer[];
   private readonly readers: Reader[];
@@ -101,7 +96,7 @@ class World {
 
   constructor(random: Random) {
     this.random = random;
-    this.sessions = SESSIONS.map((id) => ({ id, document: undefined, log: [], remembered: new Map() }));
+    this.sessions = SESSIONS.map((id) => new ModelSession(id));
     this.writers = Array.from({ length: WRITERS }, (_, n) => ({
       name: `w${n}`,
       count: 0,
@@ -129,7 +124,7 @@ class World {
     }
   }
 
-  mark(what: 'fault' | 'effect' | 'heal' | 'end'): void {
+  mark(what: Mark['what']): void {
     this.happened({ kind: 'mark', what, text: what });
   }
 
@@ -141,10 +136,20 @@ class World {
     else this.stepReader(pick(random, this.readers)!);
   }
 
-  /** Redis begins another life: readers are told by a snapshot. */
+  /** Redis begins another life, without the newest commits that nobody was answered: readers are told by a snapshot. */
   renewEpoch(): void {
     this.life = 'r2';
-    for (const session of this.sessions) session.document = { ...session.document, epoch: this.epochOf(session) };
+    const answered = new Set(this.history.flatMap((entry) => (entry.kind === 'ok' ? [entry.answer.revision] : [])));
+    for (const session of this.sessions) {
+      let kept = session.log.length;
+      while (kept > 1 && !answered.has(kept) && this.random() < 0.8) kept -= 1;
+      const lost = session.beginLife(this.life, kept);
+      // Who waits for the answer to what is lost waits until it is carried out, or given up.
+      for (const { call } of this.writers) {
+        if (call?.session === session && lost.includes(call.invoke.request.updateId)) call.answer = undefined;
+      }
+    }
+    this.mark('back');
     for (const reader of this.readers) if (reader.state === 'joined') this.queueSnapshot(reader, 'epoch');
   }
 
@@ -195,14 +200,24 @@ class World {
     writer.count += 1;
     const updateId = `${name}-${writer.count}`;
     const session = pick(this.random, this.sessions)!;
-    const kind = this.random();
-    if (kind < 0.25) {
-      const message = { id: updateId, role: 'user', content: `value ${writer.count}` };
-      writer.call = this.ask(name, 'message:add', session, { updateId, message });
-      return;
-    }
-    const guard = kind < 0.5 ? { ifRevision: session.document.settingsRevision } : {};
-    writer.call = this.ask(name, 'settings:update', session, { updateId, merge: { [name]: writer.count }, ...guard });
+    const [event, request] = this.request(session, updateId, writer);
+    writer.call = this.ask(name, event, session, { updateId, ...request });
+  }
+
+  private request(session: ModelSession, updateId: string, { name, count }: Writer): [event: string, request: Wire] {
+    const { random } = this;
+    const kind = random();
+    const messageId = pick(random, session.messageIds);
+    if (kind < 0.2) return ['message:add', { message: { id: updateId, role: 'user', content: `value ${count}` } }];
+    if (kind < 0.28 && messageId) return ['message:update', { messageId, append: `, ${updateId}` }];
+    if (kind < 0.3 && messageId) return ['message:delete', { messageId }];
+    if (kind < 0.35) return ['session:describe', random() < 0.3 ? { metadata: { updateId } } : { title: updateId }];
+    if (kind < 0.36) return ['session:clear', {}];
+    const { keptFrom, document } = session;
+    const toRevision = keptFrom + Math.floor(random() * (document.revision - keptFrom));
+    if (kind < 0.45 && toRevision >= 1) return ['settings:restore', { toRevision }];
+    const guard = kind < 0.6 ? { ifRevision: document.settingsRevision } : {};
+    return ['settings:update', { merge: { [name]: count }, ...guard }];
   }
 
   private carryOutForgotten(): void {
@@ -210,75 +225,23 @@ class World {
     if (call) this.carryOut(call);
   }
 
-  private ask(socket: string, event: string, session: Session, request: Wire): Call {
+  private ask(socket: string, event: string, session: ModelSession, request: Wire): Call {
     const attempt = `a${(this.attempts += 1)}`;
     const given = { sessionId: session.id, ...request };
     const invoke = this.happened({ kind: 'invoke', socket, attempt, event, request: given }) as Invoke;
     return { invoke, session, answer: undefined };
   }
 
-  /** What the commit script and the queue before it do. */
   private carryOut(call: Call): void {
-    const { session } = call;
-    const { event, request } = call.invoke;
-    const first = session.remembered.get(request.updateId);
-    if (first) {
-      call.answer = { ...first, duplicate: true };
-      return;
-    }
-    if (request.ifRevision !== undefined && request.ifRevision < session.document.settingsRevision) {
-      const { epoch, revision, settingsRevision } = session.document;
-      const details = { epoch, revision, settingsRevision };
-      call.answer = { ok: false, error: { code: 'REVISION_CONFLICT', outcome: 'not-committed', details } };
-      return;
-    }
-    const body = this.commit(session, event, request);
-    const { epoch, revision, at } = body;
-    call.answer = { ok: true, epoch, revision, duplicate: false };
-    if (event === 'message:add') call.answer.message = body.message;
-    else if (event === 'session:open') Object.assign(call.answer, { created: true, session: session.document });
-    else Object.assign(call.answer, { settings: body.settings, settingsRevision: revision, updatedAt: at });
-    session.remembered.set(request.updateId, call.answer);
-  }
-
-  private commit(session: Session, event: string, request: Wire): Wire {
-    const revision = session.log.length + 1;
-    const by = { userId: 'anonymous', clientId: 'x', kind: 'tab' };
-    const at = new Date(Number(this.now / 1_000_000n)).toISOString();
-    const { id: sessionId } = session;
-    const base = { sessionId, epoch: this.epochOf(session), revision, at, by, updateId: request.updateId };
-    let body: Wire;
-    if (event === 'session:open') {
-      body = { ...base, event: 'session:created', settings: request.settings };
-      session.document = {
-        id: sessionId,
-        epoch: base.epoch,
-        revision,
-        settingsRevision: 1,
-        messagesRevision: 0,
-        settings: request.settings,
-        messageCount: 0,
-        createdAt: at,
-        updatedAt: at,
-        updatedBy: by,
-      };
-    } else if (event === 'message:add') {
-      const { settingsRevision } = session.document;
-      const message = { ...request.message, revision, settingsRevision, timestamp: at, status: 'complete', author: by };
-      body = { ...base, event: 'message:added', message };
-    } else {
-      const settings = { ...session.document.settings, ...request.merge };
-      const [name] = Object.keys(request.merge);
-      const asked = { request: { merge: request.merge }, changedPaths: [`/${name}`] };
-      body = { ...base, event: 'settings:updated', settings, settingsRevision: revision, ...asked };
-    }
-    if (event !== 'session:open') session.document = applyCommit(session.document, body);
+    const { session, invoke } = call;
     if (this.random() < 0.1) this.fence += 1;
-    session.log.push({ revision, event: body.event, fence: this.fence, body });
+    const at = new Date(Number(this.now / 1_000_000n)).toISOString();
+    const { answer, body } = session.carryOut(invoke.event, invoke.request, { at, life: this.life, fence: this.fence });
+    call.answer = answer;
+    if (!body) return;
     for (const reader of this.readers) {
       if (reader.state === 'joined' && reader.session === session) reader.queue.push(body);
     }
-    return body;
   }
 
   private answer({ invoke: { attempt }, answer }: Call): void {
@@ -320,7 +283,7 @@ class World {
     const { attempt, request } = reader.join.invoke;
     const { epoch, revision } = session.document;
     const answer =
-      request.cursor?.epoch === epoch
+      request.cursor?.epoch === epoch && request.cursor.revision + 1 >= session.keptFrom
         ? {
             resumed: true,
             epoch,
@@ -359,10 +322,6 @@ class World {
     this.happened(body.session ? { kind: 'snapshot', socket, body } : { kind: 'commit', socket, body });
     const { epoch, revision } = body.session ?? body;
     reader.cursor = { epoch, revision };
-  }
-
-  private epochOf({ id }: Session): string {
-    return `birth-${id}-${this.life}`;
   }
 
   private happened(what: WithoutTime<Entry>): Entry {

@@ -1,4 +1,4 @@
-// The checks of what readers were given: I4 and I7 to I11, socket by socket. Pure.
+// The checks of what readers were given: I4 and I7 to I12, socket by socket. Pure.
 import { isDeepStrictEqual } from 'node:util';
 import type {
   CommitSeen,
@@ -8,11 +8,13 @@ import type {
   Index,
   Invoke,
   Logged,
+  Mark,
   Nanoseconds,
   Ok,
   SessionIndex,
 } from './history-entries.js';
-import { isOfSettings } from './history-entries.js';
+import { isCommit, isOfSettings } from './history-entries.js';
+import { foldOf } from './history-fold.js';
 import type { Report } from './history.js';
 import type { Wire } from './shapes.js';
 
@@ -31,13 +33,24 @@ interface Reader {
   endedAt: Nanoseconds | undefined;
   /** When it had reached which place of the log. */
   trail: { at: Nanoseconds; place: number; entry: Entry }[];
+  /** It was given what Redis then lost, and no snapshot since. */
+  unkept: Unkept | undefined;
 }
 
-/** Checks everything that any socket was sent, and that nobody stayed behind. */
-export function checkReaders(index: Index, report: Report, convergeMs: number): void {
+/** A position that Redis lost, given to a reader; and when that one was given another. */
+interface Unkept {
+  readonly reader: Reader;
+  readonly entry: Entry;
+  readonly revision: number;
+  toldAt: Nanoseconds | undefined;
+}
+
+/** Checks everything that any socket was sent, that nobody stayed behind, and that nobody kept what Redis lost. */
+export function checkReaders(index: Index, report: Report, within: { convergeMs: number; snapshotMs: number }): void {
   const walk = new ReaderWalk(index, report);
   for (const entry of index.entries) walk.take(entry);
-  checkConvergence(index, walk.all(), report, convergeMs);
+  checkConvergence(index, walk.all(), report, within.convergeMs);
+  checkRolledBack(index, walk.unkept, report, within.snapshotMs);
   for (const session of index.sessions.values()) checkFreshness(session, walk.reads, report);
 }
 
@@ -52,9 +65,9 @@ interface Read {
 /** Goes through a history in the order of time, and knows where each reader is. */
 class ReaderWalk {
   readonly reads: Read[] = [];
+  readonly unkept: Unkept[] = [];
   private readonly ended: Reader[] = [];
   private readonly readers = new Map<string, Reader>();
-  private readonly documents = new Map<SessionIndex, Wire[]>();
   private readonly index: Index;
   private readonly report: Report;
 
@@ -75,10 +88,14 @@ class ReaderWalk {
     const { invoke } = this.index.attempts.get(ok.attempt)!;
     const { event, request } = invoke;
     const session = this.index.sessions.get(request.sessionId);
-    if (!session || !['session:get', 'session:join', 'session:leave'].includes(event)) return;
+    if (!session) return;
     if (event === 'session:leave') return this.end(invoke.socket, request.sessionId, ok.at);
+    const isRead = event === 'session:get' || event === 'session:join';
+    // Who is told that there was nothing to change is told where the session is, as a read is; a duplicate where it was.
+    const isUnchanged = request.updateId !== undefined && !isCommit(invoke, ok) && !ok.answer.duplicate;
     const { epoch, revision } = ok.answer.session ?? ok.answer;
-    this.told(session, invoke, ok, { epoch, revision });
+    if (isRead || isUnchanged) this.told(session, invoke, ok, { epoch, revision });
+    if (!isRead) return;
     if (ok.answer.session) this.checkDocument(session, ok, ok.answer.session);
     if (event === 'session:join') this.joined(session, invoke, ok);
   }
@@ -111,8 +128,10 @@ class ReaderWalk {
       joinedAt: ok.at,
       endedAt: undefined,
       trail: [],
+      unkept: undefined,
     };
     this.readers.set(keyOf(socket, sessionId), reader);
+    if (!resumed) this.given(reader, ok);
     for (const body of commits) this.step(reader, ok, body, 'I9');
     const isWhole = !resumed || (reader.revision === ok.answer.revision && ok.answer.epoch === epoch);
     if (!isWhole) {
@@ -150,12 +169,27 @@ class ReaderWalk {
       this.report('I4', `${epoch}:${revision} was seen before it was asked for`, about);
     }
     const mayJump = order === 'I8' && reader.latest;
-    if (epoch !== reader.epoch || !isNext(reader, body, mayJump ? found : undefined)) {
+    const isInOrder = isNext(reader, body, mayJump ? found : undefined) || (mayJump && isLost && isAhead(reader, body));
+    if (epoch !== reader.epoch || !isInOrder) {
       const text = `${reader.socket} was at ${reader.epoch}:${reader.revision} and was given ${epoch}:${revision}`;
       this.report(order, text, about);
     }
     reader.epoch = epoch;
     reader.revision = revision;
+    if (isLost) this.isUnkept(reader, entry);
+  }
+
+  /** A reader was given a whole document: what it had before does not matter any more. */
+  private given(reader: Reader, entry: Entry): void {
+    if (reader.unkept) reader.unkept.toldAt = entry.at;
+    reader.unkept = undefined;
+    if (reader.session.isLost(reader.epoch, reader.revision)) this.isUnkept(reader, entry);
+  }
+
+  private isUnkept(reader: Reader, entry: Entry): void {
+    if (reader.unkept) return;
+    reader.unkept = { reader, entry, revision: reader.revision, toldAt: undefined };
+    this.unkept.push(reader.unkept);
   }
 
   private snapshotSeen(socket: string, entry: Entry, document: Wire): void {
@@ -175,6 +209,7 @@ class ReaderWalk {
     }
     if (epoch !== reader.epoch) reader.left.add(reader.epoch);
     Object.assign(reader, { epoch, revision });
+    this.given(reader, entry);
     this.arrived(reader, entry);
   }
 
@@ -183,13 +218,11 @@ class ReaderWalk {
     const { id: sessionId, epoch, revision } = document;
     const found = session.at(epoch, revision);
     if (session.isLost(epoch, revision)) return;
-    let folds = this.documents.get(session);
-    if (!folds) this.documents.set(session, (folds = foldLog(session)));
     if (found && found.notBefore > entry.at) {
       const text = `the document at ${epoch}:${revision} was given before all of it was asked for`;
       this.report('I4', text, { sessionId, entries: [entry], revisions: [revision] });
     }
-    const expected = found && folds[found.place];
+    const expected = found && foldOf(session).documents[found.place];
     const { epoch: _epoch, ...given } = document;
     if (expected && isDeepStrictEqual(given, expected)) return;
     const text = `the document given at ${epoch}:${revision} is not what the log makes of it`;
@@ -223,38 +256,16 @@ class ReaderWalk {
 
 const keyOf = (socket: string, sessionId: string) => JSON.stringify([socket, sessionId]);
 
+/** Where Redis lost what it jumped over, nobody knows what that was. */
+const isAhead = (reader: Reader, { event, revision }: Wire) =>
+  event === 'settings:updated' && revision > reader.revision;
+
 /** Whether this commit may follow where the reader is: the next one, or one that it may jump to over commits of settings. */
 function isNext(reader: Reader, { revision }: Wire, jumpTo: Logged | undefined): boolean {
   if (revision === reader.revision + 1) return true;
   if (!jumpTo || revision <= reader.revision) return false;
   const others = reader.session.at(reader.epoch, reader.revision)?.others ?? 0;
   return isOfSettings(jumpTo.commit) && jumpTo.others === others;
-}
-
-/** The documents after each commit of the log, without their epochs. */
-function foldLog({ logged, truth: { sessionId } }: SessionIndex): Wire[] {
-  let document: Wire = {};
-  return logged.map(({ commit: { revision, body } }) => {
-    const { event, at, by, settings, title, metadata } = body;
-    const next: Wire = { ...document, revision, updatedAt: at, updatedBy: by };
-    if (event === 'session:created') {
-      document = { id: sessionId, messagesRevision: 0, messageCount: 0, createdAt: at };
-      Object.assign(next, document);
-      for (const name of ['title', 'metadata']) delete next[name];
-    }
-    if (settings !== undefined) Object.assign(next, { settings, settingsRevision: revision });
-    if (event.startsWith('message:')) next.messagesRevision = revision;
-    if (event === 'message:added') next.messageCount += 1;
-    if (event === 'message:deleted') next.messageCount -= 1;
-    if (event === 'session:cleared') Object.assign(next, { messageCount: 0, messagesRevision: revision });
-    if (event === 'session:described' || event === 'session:created') {
-      for (const [name, value] of Object.entries({ title, metadata })) {
-        if (value === undefined) delete next[name];
-        else next[name] = value;
-      }
-    }
-    return (document = next);
-  });
 }
 
 /** I7: no read is older than a write that was answered, or what another read gave, before it was asked for. */
@@ -322,3 +333,22 @@ function checkConvergence(index: Index, ended: readonly Reader[], report: Report
     report('I10', text, { sessionId, entries: [trail.at(-1)?.entry, end], revisions });
   }
 }
+
+/** I12: who was given what Redis then lost is given a snapshot in time after Redis is back. */
+function checkRolledBack(index: Index, all: readonly Unkept[], report: Report, snapshotMs: number): void {
+  const returns = index.entries.filter((entry) => entry.kind === 'mark' && isReturn(entry));
+  const patience = BigInt(Math.round(snapshotMs * NS_PER_MS));
+  const closedAt = index.entries.at(-1)?.at ?? 0n;
+  for (const { reader, entry, revision, toldAt } of all) {
+    if (returns.length === 0) return;
+    const back = returns.find(({ at }) => at > entry.at) ?? entry;
+    const deadline = back.at + patience;
+    const until = reader.endedAt ?? closedAt;
+    if (until <= deadline || (toldAt !== undefined && toldAt <= deadline)) continue;
+    const { sessionId } = reader.session.truth;
+    const text = `${reader.socket} was given what Redis then lost, and no snapshot for ${snapshotMs} ms after Redis was back`;
+    report('I12', text, { sessionId, entries: [entry, back], revisions: [revision] });
+  }
+}
+
+const isReturn = ({ what }: Mark) => what === 'back' || what === 'heal';

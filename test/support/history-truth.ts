@@ -41,8 +41,8 @@ async function readAppendOnlyLogs(
 }
 
 /**
- * The logs that an append-only file's bytes write, by session and life, oldest first. A transaction counts where it is
- * whole. A session without a commit has one empty life.
+ * The logs that an append-only file's bytes write, by session and life, oldest first, with what clears and removed messages
+ * took out again. A transaction counts where it is whole. A session without a commit has one empty life.
  */
 export function logsOf(bytes: Buffer, sessionIds: readonly string[]): Map<string, LoggedCommit[][]> {
   const byKey = new Map(sessionIds.map((id): [string, LoggedCommit[][]] => [keysOf(id).log, [[]]]));
@@ -53,7 +53,11 @@ export function logsOf(bytes: Buffer, sessionIds: readonly string[]): Map<string
 function apply(byKey: Map<string, LoggedCommit[][]>, name: string, args: readonly string[]): void {
   const [key = '', id = '', ...fields] = args;
   if (name === 'XADD') byKey.get(key)?.at(-1)!.push(entryOf(id, fields));
-  if ((name === 'XTRIM' || name === 'XDEL') && byKey.has(key)) throw new Error(`${key} was trimmed: ${args.join(' ')}`);
+  // A clear or a removed message takes what it removes out of the log, by the lowest id that stays; nothing else may.
+  const isRemoval = name === 'XTRIM' && id === 'MINID';
+  if ((name === 'XTRIM' || name === 'XDEL') && byKey.has(key) && !isRemoval) {
+    throw new Error(`${key} was trimmed: ${args.join(' ')}`);
+  }
   if (name === 'FLUSHALL' || name === 'FLUSHDB') for (const lives of byKey.values()) beginLife(lives);
   if (name !== 'DEL' && name !== 'UNLINK') return;
   for (const removed of args) beginLife(byKey.get(removed) ?? []);

@@ -1,23 +1,36 @@
 // The checks of one session's log and writes: I1 to I6 and I13. Pure.
 import { isDeepStrictEqual } from 'node:util';
-import { isOfSettings, type Fail, type Logged, type Ok, type SessionIndex, type Update } from './history-entries.js';
+import {
+  isCommit,
+  isOfSettings,
+  type Fail,
+  type Logged,
+  type Ok,
+  type SessionIndex,
+  type Update,
+} from './history-entries.js';
+import { foldOf } from './history-fold.js';
 import type { Report } from './history.js';
-import type { LoggedCommit } from './session-log.js';
 import type { Wire } from './shapes.js';
 
-/** Checks what one session's writers were told, and its log itself. */
-export function checkWrites(session: SessionIndex, report: Report): void {
+/**
+ * Checks what one session's writers were told, and its log itself. With `mayLose` Redis may have lost what it acknowledged
+ * where it began another epoch; returns how many answers that were.
+ */
+export function checkWrites(session: SessionIndex, report: Report, mayLose: boolean): number {
   checkRevisions(session, report);
   checkCopies(session, report);
+  let lost = 0;
   for (const update of session.updates) {
-    checkAcknowledged(session, update, report);
-    checkOnce(update, report);
+    lost += checkAcknowledged(session, update, report, mayLose);
+    checkOnce(session, update, report);
     checkRefused(update, report);
     checkGuard(session, update, report);
   }
   checkAsked(session, report);
   checkRealTime(session, report);
   checkFences(session, report);
+  return lost;
 }
 
 /** I1: each life's log is 1..n. */
@@ -32,10 +45,12 @@ function checkRevisions({ truth: { sessionId }, lives }: SessionIndex, report: R
   }
 }
 
-/** I1: the stream and the append-only file say the same. */
-function checkCopies({ truth: { sessionId, stream, file } }: SessionIndex, report: Report): void {
+/** I1: the stream and the append-only file say the same, but for what a clear or a removed message took out of the stream. */
+function checkCopies(session: SessionIndex, report: Report): void {
+  const { sessionId, stream, file } = session.truth;
   if (file === undefined) return;
-  const written = file.at(-1) ?? [];
+  const { keptFrom } = foldOf(session);
+  const written = (file.at(-1) ?? []).filter(({ revision }) => revision >= keptFrom);
   for (let at = 0; at < Math.max(stream.length, written.length); at += 1) {
     if (isDeepStrictEqual(stream[at], written[at])) continue;
     const revisions = [stream[at], written[at]].flatMap((one) => (one ? [one.revision] : []));
@@ -45,42 +60,61 @@ function checkCopies({ truth: { sessionId, stream, file } }: SessionIndex, repor
 }
 
 const oksOf = ({ attempts }: Update): Ok[] => attempts.flatMap(({ end }) => (end?.kind === 'ok' ? [end] : []));
-/** An open that found the session made no commit. */
-const isCommit = ({ event }: Update, { answer }: Ok): boolean => event !== 'session:open' || answer.created === true;
 
-/** I2: every ok is in the log at its revision, with its value. Every write of a run changes something. */
-function checkAcknowledged(session: SessionIndex, update: Update, report: Report): void {
+/** I2: every ok is in the log at its revision, with its value. Returns how many may be lost. */
+function checkAcknowledged(session: SessionIndex, update: Update, report: Report, mayLose: boolean): number {
   const { sessionId, updateId } = update;
+  let lost = 0;
   for (const ok of oksOf(update).filter((one) => isCommit(update, one))) {
     const { epoch, revision } = ok.answer;
-    const found = session.exactly(epoch, revision)?.commit;
+    const found = session.exactly(epoch, revision);
     const about = { sessionId, entries: [ok], revisions: [revision as number] };
-    const isThere = found?.body.updateId === updateId;
-    if (isThere && fits(update, found) && says(ok, found)) continue;
+    const isThere = found?.commit.body.updateId === updateId;
+    if (isThere && !foldOf(session).misfits.has(found) && says(session, ok, found)) continue;
+    if (mayLose && !found && session.isLost(epoch, revision)) {
+      lost += 1;
+      continue;
+    }
     const elsewhere = update.logged.map(({ commit }) => commit.revision);
     const where = elsewhere.length > 0 ? `is at revision ${elsewhere.join(', ')}` : 'is not in the log';
     const text = isThere ? `${updateId} has another value in the log` : `${updateId} ${where}`;
     report('I2', `acknowledged at ${epoch}:${revision}, ${text}`, about);
   }
+  return lost;
 }
+
+/** What an answer may tell of its commit. */
+const TOLD = ['settings', 'message', 'title', 'metadata', 'removed'] as const;
 
 /** Whether an answer tells what the commit holds, as far as it tells it. */
-function says({ answer }: Ok, { body }: LoggedCommit): boolean {
-  return (['settings', 'message'] as const).every(
-    (name) => answer[name] === undefined || isDeepStrictEqual(answer[name], body[name]),
-  );
+function says(session: SessionIndex, { answer }: Ok, { commit }: Logged): boolean {
+  if (answer.duplicate && isRemoved(session, commit.revision)) return true;
+  return TOLD.every((name) => answer[name] === undefined || isDeepStrictEqual(answer[name], commit.body[name]));
 }
 
-/** I3: an update id is in the log once at most, and all its answers are the same but for `duplicate`. */
-function checkOnce(update: Update, report: Report): void {
+/** What a clear or a removed message took out of the log cannot be told again. */
+const isRemoved = (session: SessionIndex, revision: number) => revision < foldOf(session).keptFrom;
+
+/**
+ * I3: an update id is in the log once at most, and all its answers are the same but for `duplicate`. What Redis lost when
+ * it began another epoch is done again.
+ */
+function checkOnce(session: SessionIndex, update: Update, report: Report): void {
   const { sessionId, updateId, logged } = update;
   const revisions = logged.map(({ commit }) => commit.revision);
   if (logged.length > 1) report('I3', `${updateId} is in the log ${logged.length} times`, { sessionId, revisions });
-  const [first, ...others] = oksOf(update);
+  const [first, ...others] = oksOf(update).filter(({ answer }) => !session.isLost(answer.epoch, answer.revision));
   if (!first) return;
-  const bare = ({ answer: { duplicate: _duplicate, ...rest } }: Ok): Wire => rest;
+  const { epoch, revision } = first.answer;
+  const bare = ({ answer: { duplicate: _duplicate, ...rest } }: Ok): Wire =>
+    isRemoved(session, revision) ? { epoch: rest.epoch, revision: rest.revision } : rest;
   const other = others.find((one) => !isDeepStrictEqual(bare(one), bare(first)));
-  if (other) report('I3', `two answers to ${updateId} differ`, { sessionId, entries: [first, other], revisions });
+  if (other)
+    report('I3', `two answers to ${updateId} (${epoch}:${revision}) differ`, {
+      sessionId,
+      entries: [first, other],
+      revisions,
+    });
 }
 
 /** I4: what ended in a certain error, each time it was tried, is not in the log. */
@@ -93,58 +127,18 @@ function checkRefused({ sessionId, updateId, attempts, logged }: Update, report:
 }
 
 /** I4: each commit was asked for, and does what was asked. */
-function checkAsked({ truth: { sessionId }, logged }: SessionIndex, report: Report): void {
-  let settings: Wire = {};
-  for (const { commit, update } of logged) {
-    const { revision, body } = commit;
+function checkAsked(session: SessionIndex, report: Report): void {
+  const { sessionId } = session.truth;
+  const { misfits, unfolded } = foldOf(session);
+  for (const one of session.logged) {
+    const { revision, body } = one.commit;
     const about = { sessionId, revisions: [revision] };
-    if (!update) report('I4', `nobody asked for ${body.updateId}, which is in the log`, about);
-    else if (!fits(update, commit)) {
-      const entries = update.attempts.map(({ invoke }) => invoke);
+    if (!one.update) report('I4', `nobody asked for ${body.updateId}, which is in the log`, about);
+    else if (misfits.has(one)) {
+      const entries = one.update.attempts.map(({ invoke }) => invoke);
       report('I4', `${body.updateId} is not in the log as it was asked for`, { ...about, entries });
     }
-    if (body.settings === undefined) continue;
-    if (body.event === 'settings:updated' && !isDeepStrictEqual(folded(settings, body), body.settings)) {
-      report('I4', `the settings are not those before with ${body.updateId} in them`, about);
-    }
-    settings = body.settings;
-  }
-}
-
-/** The settings after a commit; where it is neither a merge nor a replacement its own are taken. */
-function folded(before: Wire, { request, settings }: Wire): Wire {
-  if (request.replace !== undefined) return request.replace;
-  return request.merge === undefined ? settings : merged(before, request.merge);
-}
-
-/** RFC 7396. */
-function merged(before: Wire, patch: Wire): Wire {
-  if (!isObject(patch)) return patch;
-  const after: Wire = isObject(before) ? { ...before } : {};
-  for (const [name, value] of Object.entries(patch)) {
-    if (value === null) delete after[name];
-    else after[name] = merged(after[name], value);
-  }
-  return after;
-}
-const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value);
-
-/** Whether a commit is what the update asked for. */
-export function fits({ event, request }: Pick<Update, 'event' | 'request'>, { body }: LoggedCommit): boolean {
-  switch (event) {
-    case 'session:open':
-      return body.event === 'session:created';
-    case 'settings:update': {
-      const { replace, settings = replace, merge, patch } = request;
-      const asked = settings !== undefined ? { replace: settings } : merge !== undefined ? { merge } : { patch };
-      return body.event === 'settings:updated' && isDeepStrictEqual(body.request, asked);
-    }
-    case 'message:add':
-      return body.event === 'message:added' && isDeepStrictEqual({ ...body.message, ...request.message }, body.message);
-    case 'session:describe':
-      return body.event === 'session:described' && (request.title === undefined || body.title === request.title);
-    default:
-      return body.event === 'session:cleared';
+    if (unfolded.has(one)) report('I4', `the settings are not those before with ${body.updateId} in them`, about);
   }
 }
 
@@ -196,8 +190,8 @@ function checkGuard(session: SessionIndex, update: Update, report: Report): void
 function isConflict(session: SessionIndex, ifRevision: number, { at: answeredAt, error }: Fail): boolean {
   const { epoch, revision, settingsRevision } = error.details;
   const there = session.at(epoch, revision);
-  if (!there) return session.isLost(epoch, revision);
-  if (there.notBefore > answeredAt) return false;
+  if (session.isLost(epoch, revision)) return true;
+  if (!there || there.notBefore > answeredAt) return false;
   const settingsThere = isOfSettings(there.commit) ? revision : there.settingsBefore;
   return settingsRevision === settingsThere && (ifRevision < settingsThere || ifRevision > revision);
 }

@@ -51,10 +51,16 @@ describe('the log in an append-only file', () => {
     }
   });
 
+  it('[HC4] what a clear or a removed message takes out of the stream stays in the log', () => {
+    const removal = words('XTRIM', keysOf('a').log, 'MINID', '=', '2-0');
+    expect(read(add('a', 1), add('a', 2), removal).get('a')).to.deep.equal([[commit(1), commit(2)]]);
+  });
+
   it('[HC4] a log that was trimmed, and bytes that are no command, are errors', () => {
     for (const name of ['XTRIM', 'XDEL']) {
       expect(() => read(add('a', 1), words(name, keysOf('a').log, '1-0'))).to.throw('was trimmed');
     }
+    expect(() => read(add('a', 1), words('XTRIM', keysOf('a').log, 'MAXLEN', '=', '1'))).to.throw('was trimmed');
     expect(() => read(add('a', 1), 'nonsense\r\n')).to.throw('nonsense');
   });
 });

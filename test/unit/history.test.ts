@@ -37,7 +37,7 @@ describe('the history checker', () => {
           const verdict = check(run);
           const found = verdict.violations.filter(({ invariant }) => invariant === finds);
           expect(found, `${finds} says nothing: ${describeVerdict(verdict)}`).to.not.deep.equal([]);
-          expect(verdict.verdict).to.equal(finds === 'I15' ? 'invalid' : 'violated');
+          expect(verdict.verdict, describeVerdict(verdict)).to.equal(finds === 'I15' ? 'invalid' : 'violated');
         }),
         { numRuns: RUNS_MADE_WRONG },
       );

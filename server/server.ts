@@ -30,6 +30,7 @@ import { SessionHub } from './sync/session-hub.js';
 import { Signals } from './sync/signals.js';
 import { Transfer } from './sync/transfer.js';
 import { UpdateQueue } from './sync/update-queue.js';
+import { realTime } from './time.js';
 
 /** How long a lock server may take for one command, milliseconds: longer counts as no answer. */
 const LOCK_COMMAND_TIMEOUT_MS = 100;
@@ -71,7 +72,8 @@ async function start(
 ): Promise<AttuneServer> {
   const schema = compileSettingsSchema(config.settingsSchema ?? defaultSettingsSchema);
   const metrics = createMetrics();
-  const now = Date.now;
+  const time = realTime;
+  const { now } = time;
 
   const address = await redisAddress(config, logger, undo);
   const connect = async (role: RedisRole, where: RedisAddress, options = {}) => {
@@ -96,10 +98,10 @@ async function start(
   const store = new SessionStore(dataClient, keys, config.limits, nodeId);
   await store.checkPartitions();
   const durability = await describeDurability(dataClient, logger);
-  const leases = new Leases({ store, keys, lockClients, metrics, logger });
+  const leases = new Leases({ store, keys, lockClients, metrics, logger, time });
   let hub!: SessionHub;
   const hears = (sessionId: string) => hub.hears(sessionId);
-  const queue = new UpdateQueue({ store, leases, limits: config.limits, schema, metrics, logger, now, hears });
+  const queue = new UpdateQueue({ store, leases, limits: config.limits, schema, metrics, logger, time, hears });
   const reads = new SessionReads(store);
   const bulk = new SessionStore(bulkClient, keys, config.limits, nodeId);
   const transfer = new Transfer({ store: bulk, schema, limits: config.limits, now });
@@ -132,10 +134,10 @@ async function start(
   const sockets = new SocketApi({ http, ...shared });
   const sinks = [sockets, streams];
   signals = new Signals({ store: presenceStore, sinks, metrics });
-  const presence = new Presence({ store: presenceStore, sinks, nodeId, metrics, logger, now });
+  const presence = new Presence({ store: presenceStore, sinks, nodeId, metrics, logger, time });
   hub = new SessionHub({
     store,
-    feed: (onGap) => (feed = new CommitFeed({ client: feedClient, keys, logger, onGap })),
+    feed: (onGap) => (feed = new CommitFeed({ client: feedClient, keys, logger, time, onGap })),
     sinks,
     presence,
     signals,
@@ -143,7 +145,7 @@ async function start(
     onWanted: (sessionId) => queue.giveUp(sessionId),
     metrics,
     logger,
-    now,
+    time,
   });
   sockets.attach(hub, presence);
   const readiness = async () => ({
@@ -151,7 +153,7 @@ async function start(
     durability,
   });
   rest = createRest({ ...shared, hub, presence, reads, transfer, streams, schema, now, readiness });
-  const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, now });
+  const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, time });
 
   await listen(http, config);
   const { port } = http.address() as AddressInfo;

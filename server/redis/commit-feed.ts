@@ -5,6 +5,7 @@ import type { Commit, Participant, SignalEvent } from '../../client-sdk/protocol
 import type { RedisClient } from './connection.js';
 import { RedisFailure } from './connection.js';
 import type { Keys } from './keys.js';
+import type { Time, Timer } from '../time.js';
 
 /** How often the subscriber is asked whether it is alive, milliseconds. */
 const HEARTBEAT_MS = 1000;
@@ -50,16 +51,18 @@ export class CommitFeed {
   private readonly client: RedisClient;
   private readonly keys: Keys;
   private readonly logger: Logger;
+  private readonly time: Time;
   private readonly listeners = new Map<string, (message: FeedMessage) => void>();
-  private readonly heartbeat: NodeJS.Timeout;
+  private readonly heartbeat: Timer;
   private alive = true;
   private closed = false;
 
   /** `onGap` is called after each reconnection, when all subscriptions are back: what came between was missed. */
-  constructor(options: { client: RedisClient; keys: Keys; logger: Logger; onGap: () => void }) {
+  constructor(options: { client: RedisClient; keys: Keys; logger: Logger; time: Time; onGap: () => void }) {
     this.client = options.client;
     this.keys = options.keys;
     this.logger = options.logger;
+    this.time = options.time;
     this.client.on('smessage', (channel: string, text: string) => this.receive(channel, text));
     this.client.on('ready', () => {
       this.alive = true;
@@ -71,7 +74,7 @@ export class CommitFeed {
           if (!this.closed && this.client.status === 'ready') this.client.disconnect(true);
         });
     });
-    this.heartbeat = setInterval(() => void this.beat(), HEARTBEAT_MS);
+    this.heartbeat = this.time.setInterval(() => void this.beat(), HEARTBEAT_MS);
     this.heartbeat.unref();
   }
 
@@ -102,7 +105,7 @@ export class CommitFeed {
 
   async close(): Promise<void> {
     this.closed = true;
-    clearInterval(this.heartbeat);
+    this.time.clearInterval(this.heartbeat);
     this.listeners.clear();
     await Promise.resolve();
   }

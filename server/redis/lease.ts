@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import Redlock, { ExecutionError, ResourceLockedError, type Lock } from 'redlock';
 import type { Cursor } from '../../client-sdk/protocol/messages.js';
 import type { Metrics } from '../metrics.js';
+import { pause, type Time } from '../time.js';
 import type { RedisClient } from './connection.js';
 import type { Keys } from './keys.js';
 import type { SessionStore, StoredState } from './session-store.js';
@@ -35,7 +36,7 @@ export interface Lease {
   readonly fence: number;
   /** The session now, where it differs from what the taker had; `'absent'` with the life of its Redis. */
   readonly found: StoredState | { kind: 'absent'; redisLife: string } | null;
-  /** Monotonic milliseconds (`performance.now()`) until which it may be used. */
+  /** Monotonic milliseconds (`Time.monotonic`) until which it may be used. */
   readonly usableUntil: number;
   /** Gives it up. Never fails, never decides an answer. */
   release(): unknown;
@@ -46,6 +47,7 @@ export class Leases {
   private readonly keys: Keys;
   private readonly metrics: Metrics;
   private readonly logger: Logger;
+  private readonly time: Time;
   private readonly redlock: Redlock;
   private readonly quorum: number;
   private readonly releasing = new Set<Promise<unknown>>();
@@ -60,11 +62,13 @@ export class Leases {
     lockClients: readonly RedisClient[];
     metrics: Metrics;
     logger: Logger;
+    time: Time;
   }) {
     this.store = options.store;
     this.keys = options.keys;
     this.metrics = options.metrics;
     this.logger = options.logger;
+    this.time = options.time;
     this.quorum = Math.floor(options.lockClients.length / 2) + 1;
     // Its own retries would collide again and again after a split vote: we retry, with jitter, afresh each time.
     this.redlock = new Redlock([...options.lockClients], { retryCount: 0, automaticExtensionThreshold: 0 });
@@ -77,19 +81,19 @@ export class Leases {
    * answer.
    */
   async take(sessionId: string, have: Cursor | null): Promise<Lease> {
-    const deadline = performance.now() + LEASE_WAIT_MAX_MS;
+    const deadline = this.time.monotonic() + LEASE_WAIT_MAX_MS;
     let wantedAt = -Infinity;
-    while (performance.now() >= this.breakerUntil) {
-      const began = performance.now();
+    while (this.time.monotonic() >= this.breakerUntil) {
+      const began = this.time.monotonic();
       const lock = await this.lock(sessionId);
       if (lock !== 'lost') this.note(false, began);
       // Redlock can hand out a lock that has already run out: only what is left by our own clock counts.
-      if (lock instanceof Object && performance.now() - began < LEASE_USE_MS / 4) {
-        return this.fenced(sessionId, have, began + LEASE_USE_MS * (0.5 + Math.random() / 2), lock);
+      if (lock instanceof Object && this.time.monotonic() - began < LEASE_USE_MS / 4) {
+        return this.fenced(sessionId, have, began + LEASE_USE_MS * (0.5 + this.time.random() / 2), lock);
       }
       if (lock instanceof Object) this.release(lock);
       if (lock === 'lost') {
-        this.breakerUntil = performance.now() + BREAKER_MS;
+        this.breakerUntil = this.time.monotonic() + BREAKER_MS;
         this.note(true, began);
         break;
       }
@@ -102,7 +106,7 @@ export class Leases {
         // Best effort: Redis refuses it when it is out of memory, and the lease is superseded then.
         await this.store.want(sessionId).catch(() => undefined);
       }
-      await new Promise((resolve) => setTimeout(resolve, LEASE_RETRY_MS * (1 + Math.random())));
+      await pause(this.time, LEASE_RETRY_MS * (1 + this.time.random()));
     }
     return this.bypass(sessionId);
   }
@@ -117,7 +121,7 @@ export class Leases {
     // An attempt from before the change says nothing of now.
     if (areLost === this.areLocksLost || began < this.toldAt) return;
     this.areLocksLost = areLost;
-    this.toldAt = performance.now();
+    this.toldAt = this.time.monotonic();
     if (areLost) this.logger.warn('the lock servers do not answer: going on under fence and revision');
     else this.logger.warn('the lock servers answer again');
   }
@@ -151,7 +155,7 @@ export class Leases {
   private async bypass(sessionId: string): Promise<Lease> {
     this.metrics.leaseBypasses.inc({ reason: 'lost' });
     const read = await this.store.read(sessionId, null);
-    const usableUntil = performance.now() + SUPERSEDED_USE_MS;
+    const usableUntil = this.time.monotonic() + SUPERSEDED_USE_MS;
     const release = () => undefined;
     if (read.kind === 'absent') return { fence: 1, found: read, usableUntil, release };
     if (read.kind !== 'state') throw new Error('a read from nothing answers with a state');

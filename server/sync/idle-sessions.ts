@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Author } from '../../client-sdk/protocol/messages.js';
 import { randomUUID } from 'node:crypto';
 import type { ListPosition, SessionStore } from '../redis/session-store.js';
+import type { Time, Timer } from '../time.js';
 import type { SessionHub } from './session-hub.js';
 import type { UpdateQueue } from './update-queue.js';
 
@@ -23,9 +24,9 @@ export class IdleSessions {
     hub: SessionHub;
     ttlS: number;
     logger: Logger;
-    now: () => number;
+    time: Time;
   };
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
   private closed = false;
 
   constructor(options: IdleSessions['options']) {
@@ -35,13 +36,13 @@ export class IdleSessions {
 
   close(): void {
     this.closed = true;
-    clearTimeout(this.timer);
+    this.options.time.clearTimeout(this.timer);
   }
 
   private schedule(): void {
     if (this.closed) return;
     const every = Math.min((this.options.ttlS * 1000) / LOOKS_PER_TTL, LOOK_EVERY_MAX_MS);
-    this.timer = setTimeout(() => {
+    this.timer = this.options.time.setTimeout(() => {
       this.look()
         .catch((error: unknown) =>
           this.options.logger.debug({ err: error }, 'the look for idle sessions did not finish'),
@@ -52,9 +53,9 @@ export class IdleSessions {
   }
 
   private async look(): Promise<void> {
-    const { store, hub, ttlS, now } = this.options;
-    const at = new Date(now()).toISOString();
-    const cutoff = new Date(now() - ttlS * 1000).toISOString();
+    const { store, hub, ttlS, time } = this.options;
+    const at = new Date(time.now()).toISOString();
+    const cutoff = new Date(time.now() - ttlS * 1000).toISOString();
     for (const sessionId of hub.sessionIds()) await store.touch(sessionId, at);
     let from: ListPosition | undefined = { partition: 0, after: '' };
     while (from && !this.closed) {

@@ -6,6 +6,7 @@ import type { StoredState } from '../redis/session-store.js';
 import type { Plan } from '../session/plan.js';
 import type { SessionState } from '../session/state.js';
 import { frees, type Update } from '../session/update.js';
+import type { Time, Timer } from '../time.js';
 
 /** Updates decided by one commit call. */
 export const BATCH_UPDATES_MAX = 256;
@@ -61,15 +62,18 @@ export class Lane {
   asksFrom = -Infinity;
   /** Another node waits for the lease: it is given up after the batch under way. */
   wanted = false;
-  linger: NodeJS.Timeout | undefined;
+  linger: Timer | undefined;
   /** The session as last seen, `state: null` when absent; `null`: nothing is known. */
   known: { state: SessionState | null; redisLife: string } | null = null;
   fence = 0;
   /** Messages as of `known`; `null` is known to be absent. */
   readonly messages = new Map<string, Message | null>();
 
-  constructor(sessionId: string) {
+  private readonly monotonic: Time['monotonic'];
+
+  constructor(sessionId: string, monotonic: Time['monotonic']) {
     this.sessionId = sessionId;
+    this.monotonic = monotonic;
   }
 
   cursor(): Cursor | null {
@@ -77,7 +81,7 @@ export class Lane {
   }
 
   holdsLease(): boolean {
-    return this.lease !== null && this.known !== null && performance.now() < this.lease.usableUntil;
+    return this.lease !== null && this.known !== null && this.monotonic() < this.lease.usableUntil;
   }
 
   useLease(lease: Lease): void {
@@ -98,7 +102,7 @@ export class Lane {
   /** Gives the lease up to another node that waits for it, and lets that one be first. */
   giveWay(): void {
     this.dropLease();
-    this.asksFrom = performance.now() + GIVE_WAY_MS;
+    this.asksFrom = this.monotonic() + GIVE_WAY_MS;
   }
 
   /** The state as Redis has it, in place of what was known. The token stays: a newer one refuses the next commit. */

@@ -5,6 +5,7 @@
 // longer than a key lives. Else Redis may have been away, and the others need a moment to say that they live.
 import type { Logger } from 'pino';
 import type { PresenceStore } from '../redis/presence-store.js';
+import type { Time, Timer } from '../time.js';
 
 /** A node that has not said for so long that it lives is gone, milliseconds. */
 const NODE_TTL_MS = 5000;
@@ -27,11 +28,12 @@ export interface NodeLivesOptions {
   /** After each look. */
   onLook: () => void;
   logger: Logger;
+  time: Time;
 }
 
 export class NodeLives {
   private readonly options: NodeLivesOptions;
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
   /** As of the last look. */
   private missing = new Set<string>();
   private living = new Set<string>();
@@ -47,7 +49,7 @@ export class NodeLives {
 
   stop(): void {
     this.stopped = true;
-    clearTimeout(this.timer);
+    this.options.time.clearTimeout(this.timer);
   }
 
   /** Says that this node is gone, so that nobody has to wait for it. */
@@ -81,14 +83,16 @@ export class NodeLives {
       this.steadySince = Infinity;
       this.options.logger.debug({ err: error }, 'which nodes live is not known');
     }
-    if (!this.stopped) this.timer = setTimeout(() => void this.look(), pause).unref();
+    if (this.stopped) return;
+    this.timer = this.options.time.setTimeout(() => void this.look(), pause);
+    this.timer.unref();
   }
 
   private async lookOnce(): Promise<void> {
-    const { store, nodeId, others, onLapsed, onGone, onLook } = this.options;
-    const askedAt = performance.now();
+    const { store, nodeId, others, onLapsed, onGone, onLook, time } = this.options;
+    const askedAt = time.monotonic();
     const wasAlive = await store.keepAlive(nodeId, NODE_TTL_MS);
-    const now = performance.now();
+    const now = time.monotonic();
     // An answer may be late, and says nothing of the time since it was asked for.
     this.lookedAt = askedAt;
     this.steadySince = wasAlive ? Math.min(this.steadySince, now) : now;
@@ -103,7 +107,7 @@ export class NodeLives {
   }
 
   private isSteady(): boolean {
-    const now = performance.now();
+    const now = this.options.time.monotonic();
     return now - this.steadySince > NODE_TTL_MS && now - this.lookedAt < LOOK_GOOD_MS;
   }
 }

@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import type { Participant } from '../../client-sdk/protocol/messages.js';
 import { PRESENCE_KEPT_MS, type PresenceStore, type Showing } from '../redis/presence-store.js';
+import type { Time, Timer } from '../time.js';
 import type { InTurn } from './turns.js';
 
 /** Pause between two writes of one session, milliseconds: what comes meanwhile goes out together. */
@@ -32,6 +33,7 @@ export interface OwnParticipantsOptions {
   store: PresenceStore;
   nodeId: string;
   logger: Logger;
+  time: Time;
   /** Every call of Redis is made in turn. */
   inTurn: InTurn;
   /** Nothing is left to be written. */
@@ -46,7 +48,7 @@ export class OwnParticipants {
   private readonly waiting = new Set<string>();
   /** Those that there was no room for. */
   private readonly unshown = new Set<string>();
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
   private writing: Promise<void> | undefined;
   private writtenAt = -Infinity;
   private pauseMs = WRITE_EVERY_MS;
@@ -121,25 +123,26 @@ export class OwnParticipants {
 
   /** Keeps a session's presence that does not change from ending. */
   touch(): void {
-    if (this.own.size === 0 || performance.now() < this.writtenAt + TOUCH_EVERY_MS) return;
-    this.writtenAt = performance.now();
+    if (this.own.size === 0 || this.options.time.monotonic() < this.writtenAt + TOUCH_EVERY_MS) return;
+    this.writtenAt = this.options.time.monotonic();
     void this.options.inTurn(() => this.send([]));
   }
 
   /** Writes what waits, without further pauses; gives up what fails. */
   async close(): Promise<void> {
-    clearTimeout(this.timer);
+    this.options.time.clearTimeout(this.timer);
     for (let i = 0; i < LAST_WRITES_MAX && this.waiting.size > 0; i += 1) {
       await this.writing;
       await this.writeWaiting();
     }
-    clearTimeout(this.timer);
+    this.options.time.clearTimeout(this.timer);
   }
 
   private schedule(): void {
     if (this.timer || this.writing) return;
-    const wait = this.writtenAt + this.pauseMs - performance.now();
-    this.timer = setTimeout(() => void this.writeWaiting(), Math.max(wait, 0)).unref();
+    const wait = this.writtenAt + this.pauseMs - this.options.time.monotonic();
+    this.timer = this.options.time.setTimeout(() => void this.writeWaiting(), Math.max(wait, 0));
+    this.timer.unref();
   }
 
   private async writeWaiting(): Promise<void> {
@@ -155,7 +158,7 @@ export class OwnParticipants {
   }
 
   private async send(changes: readonly Showing[]): Promise<void> {
-    this.writtenAt = performance.now();
+    this.writtenAt = this.options.time.monotonic();
     try {
       const refused = await this.options.store.change(this.sessionId, changes);
       this.pauseMs = WRITE_EVERY_MS;

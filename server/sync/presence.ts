@@ -8,6 +8,7 @@ import { PARTICIPANTS_MAX } from '../../client-sdk/protocol/limits.js';
 import type { Author, Participant } from '../../client-sdk/protocol/messages.js';
 import type { Metrics } from '../metrics.js';
 import type { PresenceChange, PresenceStore, Shown, WholePresence } from '../redis/presence-store.js';
+import type { Time } from '../time.js';
 import { NodeLives } from './node-lives.js';
 import { OwnParticipants } from './own-participants.js';
 import { PresenceCopy, UNREAD, type Difference } from './presence-copy.js';
@@ -39,8 +40,7 @@ export interface PresenceOptions {
   nodeId: string;
   metrics: Metrics;
   logger: Logger;
-  /** Milliseconds since 1970. */
-  now: () => number;
+  time: Time;
 }
 
 export class Presence {
@@ -64,6 +64,7 @@ export class Presence {
       onGone: (nodes) => this.removeGone(nodes),
       onLook: () => each((own) => own.touch()),
       logger: options.logger,
+      time: options.time,
     });
   }
 
@@ -72,7 +73,7 @@ export class Presence {
   /** A socket came: from now on it is a participant. `state` has passed its checks. */
   enter(sessionId: string, author: Author, state: Json): Participant {
     const participantId = randomBytes(16).toString('base64url');
-    const joinedAt = new Date(this.options.now()).toISOString();
+    const joinedAt = new Date(this.options.time.now()).toISOString();
     const participant: Participant = { participantId, ...author, state, joinedAt };
     this.watch(sessionId).own.show(participant);
     this.count(1);
@@ -162,9 +163,9 @@ export class Presence {
   private watch(sessionId: string): Watched {
     const existing = this.watched.get(sessionId);
     if (existing) return existing;
-    const { store, nodeId, logger } = this.options;
+    const { store, nodeId, logger, time } = this.options;
     const onWritten = () => this.forgetIfDone(watched);
-    const own = new OwnParticipants(sessionId, { store, nodeId, logger, inTurn: this.inTurn, onWritten });
+    const own = new OwnParticipants(sessionId, { store, nodeId, logger, time, inTurn: this.inTurn, onWritten });
     const watched: Watched = { sessionId, own, copy: new PresenceCopy(), isOpen: false, reading: undefined, kept: [] };
     this.watched.set(sessionId, watched);
     return watched;

@@ -12,6 +12,7 @@ import type { Metrics } from '../metrics.js';
 import type { FeedMessage } from '../redis/commit-feed.js';
 import { deltaOf } from '../session/settings-rules.js';
 import { applyCommit } from '../session/state.js';
+import type { Time, Timer } from '../time.js';
 
 /** How a reader wants settings commits: all or the latest, whole or as a change. */
 export const audiences = ['every-full', 'every-delta', 'latest-full', 'latest-delta'] as const;
@@ -66,18 +67,20 @@ export class Room {
   gap = false;
   private readonly sinks: readonly Sink[];
   private readonly metrics: Metrics;
+  private readonly time: Time;
   private readonly recent: { commit: Commit; bytes: number }[] = [];
   private recentBytes = 0;
   private kept: FeedMessage[] = [];
   private keptChars = 0;
   private held: { commit: SettingsCommit; body: object; delta: object } | null = null;
-  private latestTimer: NodeJS.Timeout | undefined;
+  private latestTimer: Timer | undefined;
   private latestSentAt = -Infinity;
 
-  constructor(sessionId: string, sinks: readonly Sink[], metrics: Metrics) {
+  constructor(sessionId: string, sinks: readonly Sink[], metrics: Metrics, time: Time) {
     this.sessionId = sessionId;
     this.sinks = sinks;
     this.metrics = metrics;
+    this.time = time;
   }
 
   /** A reader is about to enter: the room stays, and remembers its commits from now on. */
@@ -182,7 +185,7 @@ export class Room {
 
   /** Sends a settings event that was held back, if there is one: before any later commit, and before a reader enters. */
   flushHeld(): void {
-    clearTimeout(this.latestTimer);
+    this.time.clearTimeout(this.latestTimer);
     this.latestTimer = undefined;
     const { held } = this;
     if (!held) return;
@@ -191,25 +194,25 @@ export class Room {
   }
 
   stop(): void {
-    clearTimeout(this.latestTimer);
+    this.time.clearTimeout(this.latestTimer);
     this.held = null;
     this.kept = [];
   }
 
   private deliverLatest(commit: SettingsCommit, body: object, delta: object): void {
     if (this.members['latest-full'] + this.members['latest-delta'] === 0) return;
-    const wait = this.latestSentAt + LATEST_EVERY_MS - performance.now();
+    const wait = this.latestSentAt + LATEST_EVERY_MS - this.time.monotonic();
     if (!this.held && wait <= 0) {
       this.emitLatest(body, delta);
       return;
     }
     // Several in one event: a delta reader is given the whole settings, for its delta would begin too late.
     this.held = { commit, body, delta: this.held ? wholeBody(commit) : delta };
-    this.latestTimer ??= setTimeout(() => this.flushHeld(), Math.max(wait, 1));
+    this.latestTimer ??= this.time.setTimeout(() => this.flushHeld(), Math.max(wait, 1));
   }
 
   private emitLatest(body: object, delta: object): void {
-    this.latestSentAt = performance.now();
+    this.latestSentAt = this.time.monotonic();
     this.emit('latest-full', 'settings:updated', body);
     this.emit('latest-delta', 'settings:updated', delta);
   }

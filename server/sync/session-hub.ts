@@ -7,6 +7,7 @@ import type { Commit, Cursor, SessionDocument } from '../../client-sdk/protocol/
 import type { Metrics } from '../metrics.js';
 import type { CommitFeed, FeedMessage } from '../redis/commit-feed.js';
 import type { ReadReply, SessionStore } from '../redis/session-store.js';
+import type { Time, Timer } from '../time.js';
 import type { Presence } from './presence.js';
 import type { Signals } from './signals.js';
 import { noTail, Room, type Audience, type Sink, type Tail } from './room.js';
@@ -46,8 +47,7 @@ export interface SessionHubOptions {
   onWanted: (sessionId: string) => void;
   metrics: Metrics;
   logger: Logger;
-  /** Milliseconds since 1970. */
-  now: () => number;
+  time: Time;
 }
 
 export class SessionHub {
@@ -55,7 +55,7 @@ export class SessionHub {
   private readonly options: SessionHubOptions;
   private readonly store: SessionStore;
   private readonly feed: CommitFeed;
-  private checking: NodeJS.Timeout | undefined;
+  private checking: Timer | undefined;
   /** Times that the feed came back. */
   private gaps = 0;
   private closed = false;
@@ -100,7 +100,7 @@ export class SessionHub {
       // Reads are sent after the subscription and after the reader asked: no write acknowledged before is missed.
       const isNew = room.document === null;
       if (isNew) await this.refresh(room, 'join');
-      await within(isPresenceKnown, PRESENCE_WAIT_MS);
+      await this.within(isPresenceKnown, PRESENCE_WAIT_MS);
       const tail = cursor ? await this.readTail(room, cursor) : null;
       if (!tail && !isNew) await this.refresh(room, 'join');
       const { document } = room;
@@ -139,7 +139,7 @@ export class SessionHub {
 
   async close(): Promise<void> {
     this.closed = true;
-    clearTimeout(this.checking);
+    this.options.time.clearTimeout(this.checking);
     for (const room of this.rooms.values()) this.end(room);
     await this.feed.close();
   }
@@ -147,8 +147,8 @@ export class SessionHub {
   private open(sessionId: string): Room {
     const existing = this.rooms.get(sessionId);
     if (existing) return existing;
-    const { sinks, metrics } = this.options;
-    const room = new Room(sessionId, sinks, metrics);
+    const { sinks, metrics, time } = this.options;
+    const room = new Room(sessionId, sinks, metrics, time);
     room.listener = (message) => this.hear(room, message);
     room.subscribed = this.feed.subscribe(sessionId, room.listener);
     room.subscribed.catch(() => undefined);
@@ -256,7 +256,7 @@ export class SessionHub {
         return;
       case 'absent':
         room.absent = true;
-        if (room.document) room.deliverLoss(new Date(this.options.now()).toISOString());
+        if (room.document) room.deliverLoss(new Date(this.options.time.now()).toISOString());
         this.end(room);
         return;
       case 'state':
@@ -299,7 +299,7 @@ export class SessionHub {
   private async checkForEver(): Promise<void> {
     while (!this.closed) {
       const rooms = [...this.rooms.values()].filter((room) => room.document !== null);
-      const roundMs = CHECK_MS * (1 + Math.random() / 2);
+      const roundMs = CHECK_MS * (1 + this.options.time.random() / 2);
       const slices = Math.max(1, Math.ceil(rooms.length / CHECK_SESSIONS));
       for (let i = 0; i < slices && !this.closed; i += 1) {
         await this.check(rooms.slice(i * CHECK_SESSIONS, (i + 1) * CHECK_SESSIONS), 'check');
@@ -336,15 +336,19 @@ export class SessionHub {
   }
 
   private pause(ms: number): Promise<void> {
-    return new Promise((resolve) => (this.checking = setTimeout(resolve, ms).unref()));
+    return new Promise((resolve) => {
+      this.checking = this.options.time.setTimeout(resolve, ms);
+      this.checking.unref();
+    });
   }
-}
 
-/** Waits for what never rejects, but not longer than `ms`. */
-async function within(known: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([known, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
-  clearTimeout(timer);
+  /** Waits for what never rejects, but not longer than `ms`. */
+  private async within(known: Promise<void>, ms: number): Promise<void> {
+    const { time } = this.options;
+    let timer: Timer | undefined;
+    await Promise.race([known, new Promise<void>((resolve) => (timer = time.setTimeout(resolve, ms)))]);
+    time.clearTimeout(timer);
+  }
 }
 
 /** Whether Redis is at another place than the room, or ahead of it. (The feed may have been faster than the check.) */

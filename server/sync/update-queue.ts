@@ -18,6 +18,7 @@ import type { SessionStore } from '../redis/session-store.js';
 import { plan, type Outcome, type Plan } from '../session/plan.js';
 import type { SettingsSchema } from '../session/settings-schema.js';
 import { frees, messageNeeded, type Update } from '../session/update.js';
+import { pause, type Time, type Timer } from '../time.js';
 import { answerAgain, completeConflict } from './answers.js';
 import { Lane, type Barrier, type Origin, type Pending } from './lane.js';
 import { RETRY_AFTER_MS } from './retry-after.js';
@@ -61,8 +62,7 @@ export interface UpdateQueueOptions {
   schema: SettingsSchema;
   metrics: Metrics;
   logger: Logger;
-  /** Milliseconds since 1970. */
-  now: () => number;
+  time: Time;
   /** Whether this node hears the feed of a session, and so when another node wants its lease. */
   hears: (sessionId: string) => boolean;
 }
@@ -72,7 +72,8 @@ export class UpdateQueue {
   private readonly options: UpdateQueueOptions;
   private readonly lanes = new Map<string, Lane>();
   private readonly ready: Lane[] = [];
-  private readonly sweeper: NodeJS.Timeout;
+  private readonly time: Time;
+  private readonly sweeper: Timer;
   private running = 0;
   private updates = 0;
   private bytes = 0;
@@ -82,7 +83,8 @@ export class UpdateQueue {
   constructor(options: UpdateQueueOptions) {
     this.options = options;
     this.store = options.store;
-    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
+    this.time = options.time;
+    this.sweeper = this.time.setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();
   }
 
@@ -99,7 +101,7 @@ export class UpdateQueue {
     }
     const lane = this.lane(update.sessionId);
     return new Promise((resolve, reject) => {
-      lane.waiting.push({ update, origin, bytes, arrived: performance.now(), settled: false, resolve, reject });
+      lane.waiting.push({ update, origin, bytes, arrived: this.time.monotonic(), settled: false, resolve, reject });
       lane.bytes += bytes;
       this.updates += 1;
       this.bytes += bytes;
@@ -119,9 +121,9 @@ export class UpdateQueue {
   async drain(): Promise<void> {
     this.draining = true;
     if (this.updates > 0) await new Promise<void>((resolve) => (this.drained = resolve));
-    clearInterval(this.sweeper);
+    this.time.clearInterval(this.sweeper);
     for (const lane of this.lanes.values()) {
-      clearTimeout(lane.linger);
+      this.time.clearTimeout(lane.linger);
       lane.dropLease();
     }
     await this.options.leases.close();
@@ -131,7 +133,7 @@ export class UpdateQueue {
     if (this.draining) throw new AttuneError('UNAVAILABLE', 'this node is leaving; connect again');
     const barrier = origin.barriers.get(update.sessionId);
     if (barrier) {
-      if (barrier.updateId !== update.updateId && stands(barrier, origin)) {
+      if (barrier.updateId !== update.updateId && stands(barrier, origin, this.time.monotonic())) {
         throw new AttuneError('UNAVAILABLE', 'an update before this one failed and may be tried again first');
       }
       origin.barriers.delete(update.sessionId);
@@ -152,15 +154,15 @@ export class UpdateQueue {
   private holdBack({ sessionId, updateId }: Update, origin: Origin, refusal: AttuneError): void {
     // Of several that failed the first is to be tried again first.
     const barrier = origin.barriers.get(sessionId);
-    if (!barrier || !stands(barrier, origin)) {
-      origin.barriers.set(sessionId, { updateId, refusal, since: performance.now() });
+    if (!barrier || !stands(barrier, origin, this.time.monotonic())) {
+      origin.barriers.set(sessionId, { updateId, refusal, since: this.time.monotonic() });
     }
   }
 
   private lane(sessionId: string): Lane {
     let lane = this.lanes.get(sessionId);
     if (!lane) {
-      lane = new Lane(sessionId);
+      lane = new Lane(sessionId, this.time.monotonic);
       this.lanes.set(sessionId, lane);
     }
     return lane;
@@ -169,9 +171,9 @@ export class UpdateQueue {
   private wake(lane: Lane): void {
     if (lane.mode !== 'idle') return;
     lane.mode = 'ready';
-    clearTimeout(lane.linger);
+    this.time.clearTimeout(lane.linger);
     // After this turn of the event loop: all that has arrived by then is one batch.
-    setImmediate(() => {
+    this.time.setImmediate(() => {
       this.ready.push(lane);
       this.pump();
     });
@@ -201,7 +203,7 @@ export class UpdateQueue {
     lane.mode = 'idle';
     lane.rest();
     const lingerMs = this.options.hears(lane.sessionId) ? LEASE_LINGER_MS : LEASE_LINGER_DEAF_MS;
-    if (lane.lease) lane.linger = setTimeout(() => lane.dropLease(), lingerMs);
+    if (lane.lease) lane.linger = this.time.setTimeout(() => lane.dropLease(), lingerMs);
     // The newest at the end: the first are those that rested longest.
     this.lanes.delete(lane.sessionId);
     this.lanes.set(lane.sessionId, lane);
@@ -212,7 +214,7 @@ export class UpdateQueue {
   private forgetOldest(): void {
     for (const lane of this.lanes.values()) {
       if (lane.mode !== 'idle') continue;
-      clearTimeout(lane.linger);
+      this.time.clearTimeout(lane.linger);
       lane.dropLease();
       this.lanes.delete(lane.sessionId);
       return;
@@ -275,7 +277,7 @@ export class UpdateQueue {
   /** One commit call; returns the updates that are to be planned again. */
   private async commit(lane: Lane, todo: Pending[], planned: Plan): Promise<Pending[]> {
     const { metrics } = this.options;
-    const began = performance.now();
+    const began = this.time.monotonic();
     const answer = await this.store.commit({
       sessionId: lane.sessionId,
       over: lane.known!.state,
@@ -286,7 +288,7 @@ export class UpdateQueue {
       freeing: todo.every(({ update }) => frees(update.action)),
     });
     metrics.commitReplies.inc({ reply: answer.kind });
-    metrics.commitSeconds.observe((performance.now() - began) / 1000);
+    metrics.commitSeconds.observe((this.time.monotonic() - began) / 1000);
     switch (answer.kind) {
       case 'committed':
         metrics.commits.inc(planned.commits.length);
@@ -338,8 +340,8 @@ export class UpdateQueue {
   private async prepare(lane: Lane, todo: Pending[]): Promise<void> {
     if (!lane.holdsLease()) {
       lane.dropLease();
-      const giveWayMs = lane.asksFrom - performance.now();
-      if (giveWayMs > 0) await new Promise((resolve) => setTimeout(resolve, giveWayMs));
+      const giveWayMs = lane.asksFrom - this.time.monotonic();
+      if (giveWayMs > 0) await pause(this.time, giveWayMs);
       lane.useLease(await this.options.leases.take(lane.sessionId, lane.cursor()));
     }
     const wanted = todo.flatMap(({ update }) => messageNeeded(update.action) ?? []);
@@ -357,7 +359,7 @@ export class UpdateQueue {
   }
 
   private async planInput(lane: Lane, todo: Pending[]) {
-    const { limits, schema, now } = this.options;
+    const { limits, schema } = this.options;
     const { state, redisLife } = lane.known!;
     const restorable = new Map<number, JsonObject | null>();
     for (const { update } of todo) {
@@ -366,7 +368,7 @@ export class UpdateQueue {
       const kept = revision <= (state?.document.revision ?? 0) ? await this.store.at(lane.sessionId, revision) : null;
       restorable.set(revision, kept?.settings?.value ?? null);
     }
-    return { state, redisLife, messages: lane.messages, restorable, now: now(), limits, schema };
+    return { state, redisLife, messages: lane.messages, restorable, now: this.time.now(), limits, schema };
   }
 
   /** Where nothing of the batch was sent it waits for Redis to be back, as long as its oldest update may. */
@@ -374,8 +376,8 @@ export class UpdateQueue {
     lane.forget();
     if (isCommitting && error.kind !== 'not-sent') return false;
     const oldest = todo[0]!.arrived;
-    if (performance.now() + AWAY_PAUSE_MS > oldest + QUEUE_WAIT_MAX_MS) return false;
-    await new Promise((resolve) => setTimeout(resolve, AWAY_PAUSE_MS));
+    if (this.time.monotonic() + AWAY_PAUSE_MS > oldest + QUEUE_WAIT_MAX_MS) return false;
+    await pause(this.time, AWAY_PAUSE_MS);
     return true;
   }
 
@@ -418,14 +420,14 @@ export class UpdateQueue {
     pending.settled = true;
     this.updates -= 1;
     this.bytes -= pending.bytes;
-    this.options.metrics.queueSeconds.observe((performance.now() - pending.arrived) / 1000);
-    if (this.updates === 0 && this.draining) setImmediate(() => this.drained?.());
+    this.options.metrics.queueSeconds.observe((this.time.monotonic() - pending.arrived) / 1000);
+    if (this.updates === 0 && this.draining) this.time.setImmediate(() => this.drained?.());
     return true;
   }
 
   private sweep(): void {
     this.options.metrics.queuedUpdates.set(this.updates);
-    const oldest = performance.now() - QUEUE_WAIT_MAX_MS;
+    const oldest = this.time.monotonic() - QUEUE_WAIT_MAX_MS;
     for (const lane of this.lanes.values()) {
       for (;;) {
         const first = lane.waiting[0];
@@ -438,8 +440,8 @@ export class UpdateQueue {
 }
 
 /** Whether what comes now may have been sent before its sender heard of the refusal, or could not yet have retried. */
-function stands({ refusal, since }: Barrier, { hasHeard }: Origin): boolean {
-  const age = performance.now() - since;
+function stands({ refusal, since }: Barrier, { hasHeard }: Origin, now: number): boolean {
+  const age = now - since;
   return age < RETRY_AFTER_MS || (age < BARRIER_MAX_MS && hasHeard?.(refusal) === false);
 }
 

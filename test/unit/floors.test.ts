@@ -20,7 +20,7 @@ interface Room {
 }
 
 const protocol = /^client-sdk\/protocol\//;
-const leaves = 'server/(config|logger|metrics)\\.ts$';
+const leaves = 'server/(config|logger|metrics|time)\\.ts$';
 const below = (...rooms: string[]) => new RegExp(`^(${[...rooms, 'client-sdk/protocol/'].join('|')})`);
 
 /** From the narrowest room to the widest. */
@@ -130,6 +130,11 @@ const forbidden: readonly { rule: string; text: RegExp; in: RegExp; but?: RegExp
     text: /\{p\$\{|:\$\{[^}]*\}:(doc|log|ids|messages|history|lock)\b/,
     in: /^server\//,
     but: /^server\/redis\/keys\.ts$/,
+  },
+  {
+    rule: 'sync, lease and feed take time and chance from outside',
+    text: /(?<![.\w])(set|clear)(Timeout|Interval|Immediate)\(|\bperformance\s*\.|\bMath\s*\.\s*random\b|\bDate\s*\.\s*now\b/,
+    in: /^server\/(sync\/|redis\/(lease|commit-feed)\.ts$)/,
   },
   { rule: 'interfaces have no I before their name', text: /\b(interface|class|type) I[A-Z][a-z]/, in: /./ },
 ];
@@ -250,6 +255,7 @@ describe('floors', () => {
     'session has no clock': ['server/session/x.ts', 'const at = new Date();'],
     'session has no random': ['server/session/x.ts', 'const n = Math.random();'],
     'session has no timers': ['server/session/x.ts', 'setTimeout(work, 5);'],
+    'sync, lease and feed take time and chance from outside': ['server/sync/x.ts', 'setTimeout(work, 5);'],
     'session is not async': ['server/session/x.ts', 'export async function work() {}'],
     'redis imports session and protocol': ['server/redis/x.ts', "import {\n  a,\n  b,\n} from '../sync/lane.js';"],
     'sync imports redis, session and protocol': ['server/sync/x.ts', "export { a } from '../api/auth.js';"],

@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { pino } from 'pino';
 import type { PresenceStore } from '../../server/redis/presence-store.js';
 import { NodeLives } from '../../server/sync/node-lives.js';
+import { realTime } from '../../server/time.js';
 import { takeTime, type ManualTime } from '../support/manual-time.js';
 
 /** How often a node looks, milliseconds. */
@@ -40,6 +41,7 @@ describe('which nodes live', () => {
       onGone: () => undefined,
       onLook: () => undefined,
       logger: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
+      time: realTime,
     });
     for (let look = 0; look < STEADY_LOOKS; look += 1) {
       await settled();

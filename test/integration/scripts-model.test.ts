@@ -22,7 +22,10 @@ import {
   update,
   type ScriptsRedis,
 } from '../support/planning-node.js';
+import { RedisModel } from '../support/redis-model.js';
 import { freshId } from '../support/shapes.js';
+import { twinOf } from '../support/twin-redis.js';
+import { until } from '../support/until.js';
 
 describe('the scripts against a model', function () {
   this.timeout(60_000);
@@ -33,21 +36,44 @@ describe('the scripts against a model', function () {
   after(() => redis?.stop());
 
   it('[R31] thousands of random batches leave in Redis what a plain fold of their commits leaves', async () => {
-    const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
-    const run = new RandomRun(seed, redis.client, freshId('random'));
+    await expectRun(redis.client, freshId('random'), 3000);
+  });
+
+  it('[SI1] the model that the simulation runs on answers and publishes what the scripts do, call by call', async () => {
+    const id = freshId('twin');
+    const info = await redis.client.info('replication');
+    const model = new RedisModel(/master_replid:(\w{8})/.exec(info)![1]!);
+    const { client, calls, published } = twinOf(redis.client, model);
+    const feed = await redis.connect('feed');
     try {
-      for (let step = 0; step < 3000; step += 1) await run.step(step);
-    } catch (error) {
-      throw new Error(`seed ${seed} (set SEED to repeat), step ${run.at}: ${(error as Error).message}`, {
-        cause: error,
-      });
-    }
-    const seen = Object.fromEntries(run.seen);
-    for (const kind of ['committed', 'duplicate', 'stale', 'fenced', 'absent', 'import', 'deleted', 'tail', 'state']) {
-      expect(seen[kind] ?? 0, `${kind} in ${JSON.stringify(seen)}`).to.be.above(0);
+      const heard: string[] = [];
+      feed.on('smessage', (_channel: string, text: string) => heard.push(text));
+      await feed.ssubscribe(keys.session(id).channel);
+      await expectRun(client, id, 2000);
+      await until(() => heard.length >= published.length, { what: 'the publications' });
+      expect(heard).to.deep.equal(published.map(({ text }) => text));
+      for (const name of ['read', 'fence', 'commit', 'commitFreeing', 'at', 'import', 'check']) {
+        expect(calls.get(name) ?? 0, name).to.be.above(0);
+      }
+    } finally {
+      feed.disconnect();
     }
   });
 });
+
+async function expectRun(client: RedisClient, id: string, steps: number): Promise<void> {
+  const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
+  const run = new RandomRun(seed, client, id);
+  try {
+    for (let step = 0; step < steps; step += 1) await run.step(step);
+  } catch (error) {
+    throw new Error(`seed ${seed} (set SEED to repeat), step ${run.at}: ${(error as Error).message}`, { cause: error });
+  }
+  const seen = Object.fromEntries(run.seen);
+  for (const kind of ['committed', 'duplicate', 'stale', 'fenced', 'absent', 'import', 'deleted', 'tail', 'state']) {
+    expect(seen[kind] ?? 0, `${kind} in ${JSON.stringify(seen)}`).to.be.above(0);
+  }
+}
 
 const smallLimits = { LOG_COMMITS_MAX: 12, LOG_BYTES_MAX: 6000, HISTORY_VERSIONS_MAX: 6, SESSION_MESSAGES_MAX: 8 };
 
@@ -266,6 +292,8 @@ class RandomRun {
     const byChange = byCreation.filter(({ revision }) => revision > since).toSorted((a, b) => b.revision - a.revision);
     expect(changed?.messages ?? []).to.deep.equal(byChange);
     expect(await this.versionJsons()).to.deep.equal(model.versions.map(({ json }) => json));
+    const [place] = await store.check([id]);
+    expect(place?.revision).to.equal(model.document?.revision);
     if (model.document === null) return;
     await this.compareTail(since);
     await this.compareAt(since);

@@ -1,16 +1,13 @@
 // The feed: what Redis publishes of the sessions with local readers. One subscription per session; it may lose
 // messages, so it promises nothing but their order per publisher: the hub compares revisions.
+import { Cluster } from 'ioredis';
 import type { Logger } from 'pino';
 import type { Commit, Participant, SignalEvent } from '../../client-sdk/protocol/messages.js';
+import { ClusterFeedLine } from './cluster-feed-line.js';
 import type { RedisClient } from './connection.js';
-import { RedisFailure } from './connection.js';
+import { SingleFeedLine, type FeedLine } from './feed-line.js';
 import type { Keys } from './keys.js';
-import type { Time, Timer } from '../time.js';
-
-/** How often the subscriber is asked whether it is alive, milliseconds. */
-const HEARTBEAT_MS = 1000;
-/** Channels subscribed to again by one command after a reconnection. */
-const RESUBSCRIBE_CHANNELS = 500;
+import type { Time } from '../time.js';
 
 /** A participant, and the node whose socket it is. */
 export interface Shown {
@@ -48,64 +45,56 @@ export interface FeedMessage {
 }
 
 export class CommitFeed {
-  private readonly client: RedisClient;
+  private readonly line: FeedLine;
   private readonly keys: Keys;
   private readonly logger: Logger;
-  private readonly time: Time;
-  private readonly listeners = new Map<string, (message: FeedMessage) => void>();
-  private readonly heartbeat: Timer;
-  private alive = true;
-  private closed = false;
+  /** By channel. */
+  private readonly listeners = new Map<string, { sessionId: string; hear: (message: FeedMessage) => void }>();
 
-  /** `onGap` is called after each reconnection, when all subscriptions are back: what came between was missed. */
-  constructor(options: { client: RedisClient; keys: Keys; logger: Logger; time: Time; onGap: () => void }) {
-    this.client = options.client;
+  /** `onGap` is called with the sessions whose subscription is back after it was lost: what came between was missed. */
+  constructor(options: {
+    client: RedisClient;
+    keys: Keys;
+    logger: Logger;
+    time: Time;
+    onGap: (sessionIds: string[]) => void;
+  }) {
+    const { client, logger } = options;
     this.keys = options.keys;
-    this.logger = options.logger;
-    this.time = options.time;
-    this.client.on('smessage', (channel: string, text: string) => this.receive(channel, text));
-    this.client.on('ready', () => {
-      this.alive = true;
-      this.resubscribe()
-        .then(options.onGap)
-        .catch((error: unknown) => {
-          this.logger.debug({ err: error }, 'the feed is not back yet');
-          // A connection without its subscriptions would look alive.
-          if (!this.closed && this.client.status === 'ready') this.client.disconnect(true);
-        });
-    });
-    this.heartbeat = this.time.setInterval(() => void this.beat(), HEARTBEAT_MS);
-    this.heartbeat.unref();
+    this.logger = logger;
+    const lineOptions = {
+      logger,
+      time: options.time,
+      onMessage: (channel: string, text: string) => this.receive(channel, text),
+      onBack: (channels: string[]) =>
+        options.onGap(channels.flatMap((channel) => this.listeners.get(channel)?.sessionId ?? [])),
+    };
+    this.line =
+      client instanceof Cluster ? new ClusterFeedLine(client, lineOptions) : new SingleFeedLine(client, lineOptions);
   }
 
   /** True while the subscriber answers. */
   get ready(): boolean {
-    return this.alive && this.client.status === 'ready';
+    return this.line.ready;
   }
 
   /** Resolves when everything published from now on will be heard. One listener per session. Throws RedisFailure. */
   async subscribe(sessionId: string, listener: (message: FeedMessage) => void): Promise<void> {
     const { channel } = this.keys.session(sessionId);
-    this.listeners.set(channel, listener);
-    if (this.client.status !== 'ready') throw new RedisFailure('not-sent', 'the feed is away');
-    try {
-      await this.client.ssubscribe(channel);
-    } catch (error) {
-      throw new RedisFailure('no-answer', 'the feed does not answer', error);
-    }
+    this.listeners.set(channel, { sessionId, hear: listener });
+    await this.line.subscribe(channel);
   }
 
   /** Stops listening at once; `listener` must be the one given, so that a newer one is left alone. */
   unsubscribe(sessionId: string, listener: (message: FeedMessage) => void): void {
     const { channel } = this.keys.session(sessionId);
-    if (this.listeners.get(channel) !== listener) return;
+    if (this.listeners.get(channel)?.hear !== listener) return;
     this.listeners.delete(channel);
-    if (this.client.status === 'ready') this.client.sunsubscribe(channel).catch(() => undefined);
+    this.line.unsubscribe(channel);
   }
 
   async close(): Promise<void> {
-    this.closed = true;
-    this.time.clearInterval(this.heartbeat);
+    this.line.close();
     this.listeners.clear();
     await Promise.resolve();
   }
@@ -116,29 +105,9 @@ export class CommitFeed {
     try {
       const message = JSON.parse(text) as FeedMessage;
       message.size = text.length;
-      listener(message);
+      listener.hear(message);
     } catch (error) {
       this.logger.error({ err: error }, 'a publication could not be handed on; the check of revisions will mend it');
-    }
-  }
-
-  private async resubscribe(): Promise<void> {
-    const channels = [...this.listeners.keys()];
-    for (let i = 0; i < channels.length && !this.closed; i += RESUBSCRIBE_CHANNELS) {
-      // On a cluster channels of one command must share a slot.
-      const some = channels.slice(i, i + RESUBSCRIBE_CHANNELS);
-      await Promise.all(some.map((channel) => this.client.ssubscribe(channel)));
-    }
-  }
-
-  private async beat(): Promise<void> {
-    if (this.client.status !== 'ready') return;
-    try {
-      await this.client.ping();
-      this.alive = true;
-    } catch {
-      this.alive = false;
-      if (!this.closed && this.client.status === 'ready') this.client.disconnect(true);
     }
   }
 }

@@ -102,11 +102,16 @@ function createClient(address: RedisAddress, role: string, commandTimeout: numbe
     // A node is connected to by its first command, and without this queue the others meanwhile would be refused. Nothing
     // waits in it for a cluster that is away: send() looks first. Redlock does not, so locks do without, and connect at once.
     enableOfflineQueue: role !== 'lock',
-    shardedSubscribers: true,
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: 0,
-    redisOptions: { ...options, ...credentials, lazyConnect: role !== 'lock' },
+    redisOptions: {
+      ...options,
+      ...credentials,
+      lazyConnect: role !== 'lock',
+      // One node that hangs is left, by its own connection: those to the others go on.
+      socketTimeout: commandTimeout,
+    },
   });
 }
 
@@ -144,7 +149,7 @@ export async function send<T>(client: RedisClient, command: (client: RedisClient
       const isFromWithin = / script: /.test(cause.message);
       if (REFUSED_UNEXECUTED.has(code) && !isFromWithin)
         throw new RedisFailure('refused', `Redis refused: ${code}`, cause, code);
-    } else if (/timed out/i.test(cause.message) && client.status === 'ready') {
+    } else if (/timed out/i.test(cause.message) && client instanceof Redis && client.status === 'ready') {
       client.disconnect(true);
     }
     throw new RedisFailure('no-answer', `no answer from Redis: ${cause.message}`, cause);

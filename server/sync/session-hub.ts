@@ -7,7 +7,7 @@ import type { Commit, Cursor, SessionDocument } from '../../client-sdk/protocol/
 import type { Metrics } from '../metrics.js';
 import type { CommitFeed, FeedMessage } from '../redis/commit-feed.js';
 import type { ReadReply, SessionStore } from '../redis/session-store.js';
-import type { Time, Timer } from '../time.js';
+import { pause, type Time, type Timer } from '../time.js';
 import type { Presence } from './presence.js';
 import type { Signals } from './signals.js';
 import { noTail, Room, type Audience, type Sink, type Tail } from './room.js';
@@ -35,7 +35,7 @@ export interface Entry {
 
 export interface SessionHubOptions {
   store: SessionStore;
-  feed: (onGap: () => void) => CommitFeed;
+  feed: (onGap: (sessionIds: string[]) => void) => CommitFeed;
   /** All who deliver to readers: sockets, event streams. */
   sinks: readonly Sink[];
   /** Who is in each session. */
@@ -56,14 +56,15 @@ export class SessionHub {
   private readonly store: SessionStore;
   private readonly feed: CommitFeed;
   private checking: Timer | undefined;
-  /** Times that the feed came back. */
-  private gaps = 0;
+  /** Sessions whose feed was away, until they were looked at. */
+  private readonly missed = new Set<string>();
+  private isRegaining = false;
   private closed = false;
 
   constructor(options: SessionHubOptions) {
     this.options = options;
     this.store = options.store;
-    this.feed = options.feed(() => void this.regain());
+    this.feed = options.feed((sessionIds) => void this.regain(sessionIds));
     void this.checkForEver();
   }
 
@@ -308,14 +309,21 @@ export class SessionHub {
     }
   }
 
-  /** After the feed was away: what rooms missed is read where they missed something, and not of all at once. */
-  private async regain(): Promise<void> {
-    const gap = (this.gaps += 1);
-    const rooms = [...this.rooms.values()];
-    for (let i = 0; i < rooms.length && gap === this.gaps && !this.closed; i += CHECK_SESSIONS) {
-      await this.check(rooms.slice(i, i + CHECK_SESSIONS), 'reconnected');
-      await new Promise((resolve) => setTimeout(resolve, REGAIN_PAUSE_MS * (0.5 + Math.random() / 2)).unref());
+  /** The feed of these was away: what their rooms missed is read where they missed something, and not of all at once. */
+  private async regain(sessionIds: readonly string[]): Promise<void> {
+    for (const id of sessionIds) this.missed.add(id);
+    if (this.isRegaining) return;
+    this.isRegaining = true;
+    const { time } = this.options;
+    while (this.missed.size > 0 && !this.closed) {
+      const some = [...this.missed].slice(0, CHECK_SESSIONS);
+      // Whoever is missed again while it is looked at is looked at again.
+      for (const id of some) this.missed.delete(id);
+      const rooms = some.flatMap((id) => this.rooms.get(id) ?? []);
+      await this.check(rooms, 'reconnected');
+      await pause(time, REGAIN_PAUSE_MS * (0.5 + time.random() / 2));
     }
+    this.isRegaining = false;
   }
 
   private async check(rooms: readonly Room[], cause: string): Promise<void> {

@@ -107,7 +107,8 @@ async function startOn(port: number, dir: string, options: RedisOptions): Promis
   return child;
 }
 
-function freePort(): Promise<number> {
+/** A loopback port that was free a moment ago. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);

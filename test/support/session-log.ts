@@ -24,7 +24,7 @@ export function keysOf(sessionId: string): SessionKeys {
 }
 
 /** The whole log, oldest first. */
-export async function readLog(redis: Redis, sessionId: string): Promise<LoggedCommit[]> {
+export async function readLog(redis: Pick<Redis, 'xrange'>, sessionId: string): Promise<LoggedCommit[]> {
   const entries = await redis.xrange(keysOf(sessionId).log, '-', '+');
   return entries.map(([id, fields]) => {
     const value = (name: string) => fields[fields.indexOf(name) + 1] as string;

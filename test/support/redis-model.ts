@@ -17,8 +17,18 @@ interface Position {
 
 /** The fields of a state reply, in their order. */
 const STATE_FIELDS = [
-  ...['settingsRevision', 'messagesRevision', 'settings', 'title', 'metadata', 'messageCount', 'createdAt'],
-  ...['updatedAt', 'updatedBy', 'lastVersion', 'fence', 'messageBytes'],
+  'settingsRevision',
+  'messagesRevision',
+  'settings',
+  'title',
+  'metadata',
+  'messageCount',
+  'createdAt',
+  'updatedAt',
+  'updatedBy',
+  'lastVersion',
+  'fence',
+  'messageBytes',
 ];
 /** What the keys of a commit hold, in their order. */
 const COMMIT_KINDS: readonly Kind[] = ['hash', 'stream', 'hash', 'hash', 'hash', 'zset', 'zset', 'stream', 'zset'];

@@ -1,3 +1,4 @@
+// That what docs/scaling.md says of many tabs follows from the costs that it names.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';

@@ -31,6 +31,9 @@ export function createMetrics() {
     delivered: counter('deliveries_total', 'Commits given to a room'),
     repairs: counter('feed_repairs_total', 'Reads that mended a gap in the feed', ['cause']),
     snapshots: counter('snapshots_total', 'Snapshots sent to rooms', ['reason']),
+    epochsChanged: counter('epochs_changed_total', 'Sessions whose readers were told of another epoch, by how', [
+      'told',
+    ]),
     rooms: gauge('rooms', 'Sessions with a local reader'),
     sockets: gauge('sockets', 'Connected sockets'),
     participants: gauge('participants', 'Participants whose sockets are here'),

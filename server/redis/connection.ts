@@ -86,6 +86,8 @@ function createClient(address: RedisAddress, role: string, commandTimeout: numbe
     enableOfflineQueue: subscriber,
     // ioredis would do it without handling a failure; the feed does it itself.
     autoResubscribe: false,
+    // It is no primary any more: whoever is is found by connecting again.
+    reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
     // Not the same for two connections: all that lost one Redis at one moment must not come back to it at one moment.
     retryStrategy: (attempt: number) =>
       Math.min(20 * 2 ** Math.min(attempt, 5), RECONNECT_MAX_MS) * (0.5 + Math.random() / 2),
@@ -95,7 +97,14 @@ function createClient(address: RedisAddress, role: string, commandTimeout: numbe
   if (!several) return new Redis(address.url, options);
   const { kind, hosts, path, ...credentials } = several;
   if (kind === 'sentinel') {
-    return new Redis({ ...options, ...credentials, sentinels: hosts, name: path || 'mymaster' });
+    // The old primary may go on taking writes that nobody keeps: it is left as soon as a sentinel names another.
+    return new Redis({
+      ...options,
+      ...credentials,
+      sentinels: hosts,
+      name: path || 'mymaster',
+      failoverDetector: true,
+    });
   }
   return new Cluster(hosts, {
     lazyConnect: true,

@@ -177,12 +177,22 @@ export class SessionStore {
     }
   }
 
-  /** Where sessions and their presence are now, `null` for those that are gone; one pipeline. */
-  async check(sessionIds: readonly string[]): Promise<(Place | null)[]> {
-    const replies = await Promise.all(sessionIds.map((id) => this.scripts.run('check', this.keys.session(id), [])));
-    return replies.map(([tag, epoch, revision, presence]) =>
-      tag === 'AT' ? { epoch: epoch as string, revision: revision as number, presence: Number(presence) } : null,
+  /**
+   * Where sessions and their presence are now, `null` for those that are gone, undefined for those of a part of a cluster
+   * that does not answer; one pipeline. Throws RedisFailure where nothing answers.
+   */
+  async check(sessionIds: readonly string[]): Promise<(Place | null | undefined)[]> {
+    const replies = await Promise.allSettled(
+      sessionIds.map((id) => this.scripts.run('check', this.keys.session(id), [])),
     );
+    const [failed] = replies.filter((reply) => reply.status === 'rejected');
+    if (failed && !replies.some(({ status }) => status === 'fulfilled')) throw failed.reason;
+    return replies.map((reply) => {
+      if (reply.status === 'rejected') return undefined;
+      const [tag, epoch, revision, presence] = reply.value;
+      if (tag !== 'AT') return null;
+      return { epoch: epoch as string, revision: revision as number, presence: Number(presence) };
+    });
   }
 
   /** Takes the next fencing token; `stored` is what the caller does not know yet. */

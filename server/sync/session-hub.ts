@@ -8,6 +8,7 @@ import type { Metrics } from '../metrics.js';
 import type { CommitFeed, FeedMessage } from '../redis/commit-feed.js';
 import type { ReadReply, SessionStore } from '../redis/session-store.js';
 import { pause, type Time, type Timer } from '../time.js';
+import { EpochChanges } from './epoch-changes.js';
 import type { Presence } from './presence.js';
 import type { Signals } from './signals.js';
 import { noTail, Room, type Audience, type Sink, type Tail } from './room.js';
@@ -55,6 +56,7 @@ export class SessionHub {
   private readonly options: SessionHubOptions;
   private readonly store: SessionStore;
   private readonly feed: CommitFeed;
+  private readonly epochChanges: EpochChanges;
   private checking: Timer | undefined;
   /** Sessions whose feed was away, until they were looked at. */
   private readonly missed = new Set<string>();
@@ -64,6 +66,7 @@ export class SessionHub {
   constructor(options: SessionHubOptions) {
     this.options = options;
     this.store = options.store;
+    this.epochChanges = new EpochChanges(options.metrics, options.logger);
     this.feed = options.feed((sessionIds) => void this.regain(sessionIds));
     void this.checkForEver();
   }
@@ -142,6 +145,7 @@ export class SessionHub {
     this.closed = true;
     this.options.time.clearTimeout(this.checking);
     for (const room of this.rooms.values()) this.end(room);
+    this.epochChanges.close();
     await this.feed.close();
   }
 
@@ -257,7 +261,10 @@ export class SessionHub {
         return;
       case 'absent':
         room.absent = true;
-        if (room.document) room.deliverLoss(new Date(this.options.time.now()).toISOString());
+        if (room.document) {
+          room.deliverLoss(new Date(this.options.time.now()).toISOString());
+          this.epochChanges.told('lost');
+        }
         this.end(room);
         return;
       case 'state':
@@ -278,6 +285,7 @@ export class SessionHub {
     const sameLife = before.epoch.split('-', 1)[0] === document.epoch.split('-', 1)[0];
     const reason = before.epoch === document.epoch ? 'gap' : sameLife ? 'epoch' : 'replaced';
     room.replace(document, reason);
+    if (reason === 'epoch') this.epochChanges.told('snapshot');
   }
 
   /** The commits after a reader's cursor, folded into the room; `null` where only the document can serve it. */
@@ -336,7 +344,7 @@ export class SessionHub {
         const place = found[i];
         if (place && !room.over) presence.checked(room.sessionId, versions[i]!, place.presence);
       }
-      const behind = rooms.filter((room, at) => !room.over && differs(room.document, found[at] ?? null));
+      const behind = rooms.filter((room, at) => !room.over && differs(room.document, found[at]));
       await Promise.all(behind.map((room) => this.repair(room, cause)));
     } catch (error) {
       this.options.logger.debug({ err: error }, 'a check of revisions did not finish');
@@ -360,7 +368,7 @@ export class SessionHub {
 }
 
 /** Whether Redis is at another place than the room, or ahead of it. (The feed may have been faster than the check.) */
-function differs(document: SessionDocument | null, found: Cursor | null): boolean {
-  if (!document) return false;
+function differs(document: SessionDocument | null, found: Cursor | null | undefined): boolean {
+  if (!document || found === undefined) return false;
   return found === null || found.epoch !== document.epoch || found.revision > document.revision;
 }

@@ -17,13 +17,13 @@ const FAILOVER_TIMEOUT_MS = 3000;
 const FORMED_DEADLINE_MS = 30_000;
 const FAILED_OVER_DEADLINE_MS = 20_000;
 const EXIT_DEADLINE_MS = 5000;
-/** Whom the sentinels log in as. */
-const SENTINEL_USER = 'sentinel';
-const SENTINEL_PASSWORD = 'of-tests';
+/** Whom nodes and tests log in as; the sentinels and replicas are `default`, so that they can be told apart. */
+const USER = 'attune';
 
 export interface SentinelOptions {
   sentinels?: number;
   replicas?: number;
+  /** Of the user `attune`. */
   password?: string;
 }
 
@@ -40,7 +40,7 @@ export interface Sentinel {
 }
 
 export interface TestSentinels {
-  /** redis+sentinel:// with all sentinels, without credentials. */
+  /** redis+sentinel:// with all sentinels and the credentials. */
   readonly url: string;
   readonly sentinels: readonly Sentinel[];
   /** The first was the primary at the start. */
@@ -67,7 +67,7 @@ export interface TestSentinels {
 
 /** Resolves when the sentinels know each other and the replicas, and the replicas follow. */
 export async function startSentinels(options: SentinelOptions = {}): Promise<TestSentinels> {
-  const { sentinels: count = 3, replicas = 1, password } = options;
+  const { sentinels: count = 3, replicas = 1, password = 'of tests' } = options;
   const undo: (() => Promise<void> | void)[] = [];
   const stop = async () => {
     for (const end of undo.splice(0).toReversed()) await end();
@@ -88,11 +88,18 @@ export async function startSentinels(options: SentinelOptions = {}): Promise<Tes
     const sentinels = await Promise.all(Array.from({ length: count }, (_, n) => startSentinel(undo, n, watch)));
     for (const { direct } of sentinels) await knowsAll(direct, count - 1, replicas);
     const hosts = sentinels.map(({ port }) => ({ host: '127.0.0.1', port }));
-    const auth = password === undefined ? {} : { password };
-    const client = new Redis({ sentinels: hosts, name: PRIMARY_NAME, ...auth });
+    const client = new Redis({
+      sentinels: hosts,
+      name: PRIMARY_NAME,
+      username: USER,
+      password,
+      // It must not read from one that is no primary any more.
+      failoverDetector: true,
+    });
     client.on('error', () => undefined);
     undo.push(() => client.disconnect());
-    const url = `redis+sentinel://${hosts.map(({ port }) => `127.0.0.1:${port}`).join(',')}/${PRIMARY_NAME}`;
+    const at = hosts.map(({ port }) => `127.0.0.1:${port}`).join(',');
+    const url = `redis+sentinel://${USER}:${encodeURIComponent(password)}@${at}/${PRIMARY_NAME}`;
     return sentinelsOf([first, ...followers], sentinels, client, url, stop);
   } catch (error) {
     await stop();
@@ -102,12 +109,11 @@ export async function startSentinels(options: SentinelOptions = {}): Promise<Tes
 
 type Undo = (() => Promise<void> | void)[];
 
-async function startServer(undo: Undo, more: string[], password?: string): Promise<SentinelServer> {
-  const auth = password === undefined ? [] : ['--requirepass', password, '--masterauth', password];
-  const user = ['--user', SENTINEL_USER, 'on', `>${SENTINEL_PASSWORD}`, '~*', '&*', '+@all'];
-  const redis = await startRedis({ config: ['--repl-diskless-sync-delay', '0', ...user, ...auth, ...more] });
+async function startServer(undo: Undo, more: string[], password: string): Promise<SentinelServer> {
+  const user = ['--user', USER, 'on', `>${password}`, '~*', '&*', '+@all'];
+  const redis = await startRedis({ config: ['--repl-diskless-sync-delay', '0', ...user, ...more] });
   undo.push(() => redis.stop());
-  const direct = new Redis(redis.port, '127.0.0.1', password === undefined ? {} : { password });
+  const direct = new Redis(redis.port, '127.0.0.1', { username: USER, password });
   direct.on('error', () => undefined);
   undo.push(() => direct.disconnect());
   // A getter (`pid`) must stay one.
@@ -129,8 +135,6 @@ async function startSentinel(
     `sentinel monitor ${PRIMARY_NAME} 127.0.0.1 ${watch.port} ${watch.quorum}`,
     `sentinel down-after-milliseconds ${PRIMARY_NAME} ${DOWN_AFTER_MS}`,
     `sentinel failover-timeout ${PRIMARY_NAME} ${FAILOVER_TIMEOUT_MS}`,
-    `sentinel auth-user ${PRIMARY_NAME} ${SENTINEL_USER}`,
-    `sentinel auth-pass ${PRIMARY_NAME} ${SENTINEL_PASSWORD}`,
   ];
   writeFileSync(file, `${lines.join('\n')}\n`);
   const child = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
@@ -200,10 +204,10 @@ function sentinelsOf(
     },
     async splitBrain() {
       const old = await primary();
-      // They speak to it as a user of their own: without that they take it for dead, and it hears of nothing.
-      await old.direct.call('ACL', 'SETUSER', SENTINEL_USER, 'off');
-      await old.direct.call('CLIENT', 'KILL', 'USER', SENTINEL_USER);
-      const heal = async () => void (await old.direct.call('ACL', 'SETUSER', SENTINEL_USER, 'on'));
+      // As nobody they take it for dead, and it hears of nothing. Who is logged in stays so.
+      await old.direct.call('ACL', 'SETUSER', 'default', 'off');
+      await old.direct.call('CLIENT', 'KILL', 'USER', 'default');
+      const heal = async () => void (await old.direct.call('ACL', 'SETUSER', 'default', 'on'));
       return { old, promoted: await successor(old), heal };
     },
     async kill() {

@@ -1,7 +1,10 @@
 -- Shared by the scripts: the session's state as one reply, and its epoch.
 -- The epoch is the id given at creation plus Redis's replication id, which changes when Redis restarts and when a
 -- replica is promoted. It is computed at each call, so a new life of Redis is a new epoch for everybody at once.
-local replid = string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 8)
+-- A replica is asked by whoever has not heard that it is no primary any more: what it has may be old.
+local replication = redis.call('INFO', 'replication')
+if string.find(replication, 'role:slave', 1, true) then return redis.error_reply('READONLY this is a replica') end
+local replid = string.sub(string.match(replication, 'master_replid:(%x+)'), 1, 8)
 
 local function typed(key, kind)
   local found = redis.call('TYPE', key).ok

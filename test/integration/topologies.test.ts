@@ -1,22 +1,23 @@
 // The kinds of REDIS_URL: TLS, Sentinel, Cluster. Each with real servers of its own, and one session through two sockets.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { mkdtempSync, readdirSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { projectDir, startAttune, type Attune } from '../support/attune.js';
-import { endWithTests, exited, isRunning } from '../support/child.js';
+import { endWithTests, exited } from '../support/child.js';
+import { startCluster } from '../support/cluster.js';
 import { request } from '../support/http.js';
-import { startRedis } from '../support/redis.js';
+import { freePort, startRedis } from '../support/redis.js';
+import { startSentinels } from '../support/sentinel.js';
 import { metric } from '../support/session-log.js';
 import { freshId } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
+import { startTopology } from '../support/topology.js';
 import { until } from '../support/until.js';
 
 const PASSWORD = 'a p:ss@word/ of tests';
-const SLOTS = 16_384;
 
 describe('where Redis is', () => {
   /** What a test started, ended after it in reverse order. */
@@ -29,13 +30,6 @@ describe('where Redis is', () => {
     const one = await startAttune({ redisUrl, env });
     started.push(() => one.destroy());
     return one;
-  }
-  async function redis(config: string[], auth = { password: PASSWORD }): Promise<{ port: number; direct: Redis }> {
-    const one = await startRedis({ config });
-    started.push(() => one.stop());
-    const direct = new Redis(one.port, '127.0.0.1', { ...auth, lazyConnect: true });
-    started.push(() => direct.disconnect());
-    return { port: one.port, direct };
   }
   function directory(): string {
     const dir = mkdtempSync(join(realpathSync(tmpdir()), 'attune-topology-'));
@@ -95,90 +89,70 @@ describe('where Redis is', () => {
     const port = await freePort();
     const files = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert];
     const tls = ['--port', '0', '--tls-port', String(port), '--tls-auth-clients', 'no', ...files];
-    await redis([...tls, '--requirepass', PASSWORD]);
+    const redis = await startRedis({ config: [...tls, '--requirepass', PASSWORD] });
+    started.push(() => redis.stop());
     const url = `rediss://:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/3`;
     await refuses(url, /self-signed certificate/);
     await serves(await attune(url, { NODE_EXTRA_CA_CERTS: cert }));
   });
 
   it('[T2] redis+sentinel:// finds the primary of the name through the first sentinel that answers', async () => {
-    const { port } = await redis(['--requirepass', PASSWORD]);
-    const sentinel = await startSentinel(directory(), port);
-    started.push(sentinel.end);
-    const user = `default:${encodeURIComponent(PASSWORD)}`;
-    const dead = await freePort();
-    const url = `redis+sentinel://${user}@127.0.0.1:${dead},127.0.0.1:${sentinel.port}/the-primary`;
-    await serves(await attune(url));
+    const sentinels = await startSentinels({ sentinels: 1, replicas: 0, password: PASSWORD });
+    started.push(() => sentinels.stop());
+    const dead = `127.0.0.1:${await freePort()}`;
+    await serves(await attune(sentinels.url.replace('@', `@${dead},`)));
   });
 
   it('[T3] redis+cluster:// serves sessions on every primary, and hears all of them', async () => {
-    const nodes = await startCluster();
+    const cluster = await startCluster({ replicas: 0, password: PASSWORD });
+    started.push(() => cluster.stop());
     const user = `default:${encodeURIComponent(PASSWORD)}`;
-    const hosts = nodes.map(({ port }) => `127.0.0.1:${port}`);
-    await serves(await attune(`redis+cluster://${user}@${hosts.join(',')}`), 12);
-    for (const { direct } of nodes) expect((await direct.keys('attune:*:doc')).length).to.be.above(0);
+    await serves(await attune(cluster.url.replace('//', `//${user}@`)), 12);
+    for (const { direct } of cluster.servers) expect((await direct.keys('attune:*:doc')).length).to.be.above(0);
   });
 
-  async function startCluster(): Promise<{ port: number; direct: Redis }[]> {
-    const nodes = [];
-    for (let n = 0; n < 3; n += 1) {
-      // A bus port of its own: the usual one, 10,000 above, may not exist.
-      const cluster = ['--cluster-enabled', 'yes', '--cluster-port', String(await freePort())];
-      const node = { bus: cluster.at(-1)!, ...(await redis([...cluster, '--requirepass', PASSWORD])) };
-      await node.direct.connect();
-      nodes.push(node);
+  it('[TP5] with the managed Redis and by an address, with 0 to 5 lock servers and 1 to 4 nodes, it serves', async () => {
+    for (const [kind, options] of [
+      ['managed', { nodes: 1, locks: 0 }],
+      ['managed', { nodes: 1, locks: 1 }],
+      ['external', { nodes: 2, locks: 3 }],
+      ['external', { nodes: 4, locks: 5 }],
+    ] as const) {
+      const topology = await startTopology(kind, options);
+      started.push(() => topology.stop());
+      expect(topology.nodes).to.have.length(options.nodes);
+      await serves(topology.nodes.at(-1)!);
+      for (const { url } of topology.locks) {
+        const lock = new Redis(url);
+        started.push(() => lock.disconnect());
+        await until(async () => (await lock.info('commandstats')).includes('cmdstat_evalsha:'), { what: 'a lock' });
+      }
     }
-    const share = Math.ceil(SLOTS / nodes.length);
-    for (const [n, { direct }] of nodes.entries()) {
-      await direct.call('CLUSTER', 'SET-CONFIG-EPOCH', n + 1);
-      await direct.call('CLUSTER', 'ADDSLOTSRANGE', n * share, Math.min((n + 1) * share, SLOTS) - 1);
-      await direct.call('CLUSTER', 'MEET', '127.0.0.1', nodes[0]!.port, nodes[0]!.bus);
-    }
-    for (const { direct } of nodes) {
-      const knowsAll = async () => {
-        const info = (await direct.call('CLUSTER', 'INFO')) as string;
-        return /cluster_state:ok/.test(info) && /cluster_known_nodes:3/.test(info);
-      };
-      await until(knowsAll, { deadlineMs: 10_000, what: 'the cluster' });
-    }
-    return nodes;
-  }
+  });
+
+  it('[TP6] npm run topology starts what it is asked for, says where it is, and leaves nothing when it is ended', async () => {
+    const temporary = directory();
+    const main = join(projectDir, 'dist/test/topologies/main.js');
+    const env = { PATH: process.env['PATH'], TMPDIR: temporary };
+    const args = [main, 'external', '--nodes', '2', '--locks', '1'];
+    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    started.push(
+      () => exited(child, 10_000),
+      () => void child.kill('SIGTERM'),
+      endWithTests(() => void child.kill('SIGKILL')),
+    );
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    await until(() => said.includes('lock '), { deadlineMs: 15_000, what: 'the topology' });
+    const urls = [...said.matchAll(/node +(\S+)/g)].map(([, url]) => url!);
+    expect(urls).to.have.length(2);
+    const [one, other] = [await connect(urls[0]!), await connect(urls[1]!)];
+    const { session } = await one.ok('session:open', {});
+    expect((await other.ok('session:get', { sessionId: session.id })).session).to.deep.equal(session);
+    closeSockets();
+    child.kill('SIGINT');
+    expect(await exited(child, 10_000), said).to.equal(0);
+    expect(readdirSync(temporary)).to.deep.equal([]);
+    for (const url of urls) expect(await fetch(url).catch(() => 'gone')).to.equal('gone');
+  });
 });
-
-/** A sentinel that watches the Redis on `primaryPort` under the name `the-primary`. */
-async function startSentinel(dir: string, primaryPort: number): Promise<{ port: number; end: () => Promise<unknown> }> {
-  const port = await freePort();
-  const file = join(dir, 'sentinel.conf');
-  const watch = `sentinel monitor the-primary 127.0.0.1 ${primaryPort} 1`;
-  const auth = `sentinel auth-pass the-primary "${PASSWORD}"`;
-  writeFileSync(file, `port ${port}\nbind 127.0.0.1\ndir "${dir}"\nprotected-mode no\n${watch}\n${auth}\n`);
-  const child = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
-  const forget = endWithTests(() => void (isRunning(child) && child.kill('SIGKILL')));
-  const direct = new Redis(port, '127.0.0.1');
-  direct.on('error', () => undefined);
-  try {
-    const asked = () => direct.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'the-primary') as Promise<string[] | null>;
-    await until(async () => (await asked())?.[1] === String(primaryPort), { what: 'the sentinel' });
-  } finally {
-    direct.disconnect();
-  }
-  return {
-    port,
-    async end() {
-      child.kill('SIGKILL');
-      await exited(child, 5000);
-      forget();
-    },
-  };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
-}

@@ -1,4 +1,4 @@
-// `npm run test:faults -- --runs N --seed S [--only L1,D2] [--short]`: runs the faults and prints a line for each run and a
+// `npm run test:faults -- --runs N --seed S [--only L1,D2] [--short] [--strict]`: runs the faults and prints a line for each run and a
 // table at the end. Exit status 1 where a run was violated or invalid.
 import { parseArgs } from 'node:util';
 import { FULL, runFault, SHORT, type RunReport } from '../support/fault-run.js';
@@ -9,6 +9,7 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '1' },
     seed: { type: 'string' },
     only: { type: 'string' },
+    strict: { type: 'boolean', default: false },
     short: { type: 'boolean', default: false },
   },
 });
@@ -21,7 +22,11 @@ const firstSeed = Number(values.seed ?? Date.now() % 2 ** 31);
 const reports: RunReport[] = [];
 for (const fault of chosen) {
   for (let n = 0; n < Number(values.runs); n += 1) {
-    const report = await runFault(fault, { seed: firstSeed + n, size: values.short ? SHORT : FULL });
+    const report = await runFault(fault, {
+      seed: firstSeed + n,
+      size: values.short ? SHORT : FULL,
+      isStrict: values.strict,
+    });
     reports.push(report);
     console.log(report.text);
     if (report.result === 'skipped') break;

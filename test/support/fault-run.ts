@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { projectDir } from './attune.js';
 import { measure, type Measures } from './fault-measures.js';
-import { startWorld, type Size, type World, type WorldNeeds } from './fault-world.js';
+import { HOT_SESSION, startWorld, type Size, type World, type WorldNeeds } from './fault-world.js';
 import { seeded } from './history-model.js';
 import type { Client, ReaderClient } from './history-recorder.js';
 import { readTruth } from './history-truth.js';
@@ -24,10 +24,19 @@ export interface Fault {
   readonly needs?: WorldNeeds | (() => WorldNeeds);
   /** Undoes what `needs` did, after each run. */
   tidy?(): void;
+  /** Sessions that it spoils on purpose: they are not judged. */
+  readonly spoils?: readonly string[];
   /** Why this machine cannot do it; undefined: it can. */
   cannot?(): string | undefined;
   /** Begins the fault and lasts as long as it is to last, under load. */
   inject(world: World): Promise<Injected>;
+}
+
+/** Something to be shown that needs no load: it makes its own report. */
+export interface Trial {
+  readonly id: string;
+  readonly title: string;
+  run(options: { seed: number; isShort: boolean }): Promise<RunReport>;
 }
 
 /** A fault that was put in. */
@@ -40,8 +49,6 @@ export interface Injected {
   readonly counted: string;
   /** What is to hold beside the invariants. Asked last, when nobody writes any more. */
   beside?(measures: Measures, world: World): Beside[] | Promise<Beside[]>;
-  /** The sessions that the checker judges; default all. */
-  readonly judged?: readonly string[];
 }
 
 /** Something measured, and the most that it may be: `asserted` is ten times as generous where a clock measured it. */
@@ -92,9 +99,16 @@ export function counted(what: string, measured: number, promised = 0): Beside {
   return { what, measured, promised, asserted: promised };
 }
 
-/** Runs a fault once. Never rejects for what the fault did: that is in the report. */
-export async function runFault(fault: Fault, options: { seed: number; size?: Size }): Promise<RunReport> {
-  const { seed, size = FULL } = options;
+/**
+ * Runs a fault or a trial once; `isStrict`: times are asserted as they are promised. Never rejects for what the fault did:
+ * that is in the report.
+ */
+export async function runFault(
+  fault: Fault | Trial,
+  options: { seed: number; size?: Size; isStrict?: boolean },
+): Promise<RunReport> {
+  const { seed, size = FULL, isStrict = false } = options;
+  if ('run' in fault) return fault.run({ seed, isShort: size.isShort });
   const why = fault.cannot?.();
   if (why !== undefined) {
     return { id: fault.id, seed, result: 'skipped', violations: {}, text: `${fault.id} skipped: ${why}` };
@@ -103,7 +117,7 @@ export async function runFault(fault: Fault, options: { seed: number; size?: Siz
   try {
     const needs = typeof fault.needs === 'function' ? fault.needs() : (fault.needs ?? {});
     world = await startWorld(needs, size, seed);
-    return await run(fault, world, seed);
+    return await run(fault, world, seed, isStrict);
   } catch (error) {
     const file = keepHistory(`${fault.id}-${seed}`, { entries: world?.recorder.entries });
     const text = `${fault.id} seed ${seed}: the run failed: ${(error as Error).stack}\nhistory: ${file}`;
@@ -116,28 +130,36 @@ export async function runFault(fault: Fault, options: { seed: number; size?: Siz
   }
 }
 
+/** What share of the writes goes to these sessions, in writes of a session that is not hot. */
+function shareOf(sessionIds: readonly string[]): number {
+  return sessionIds.length + (sessionIds.includes(HOT_SESSION) ? HOT - 1 : 0);
+}
+
 interface Clients {
   readonly observers: readonly { client: ReaderClient; sessionId: string }[];
   readonly writers: readonly Client[];
 }
 
-async function run(fault: Fault, world: World, seed: number): Promise<RunReport> {
+async function run(fault: Fault, world: World, seed: number, isStrict: boolean): Promise<RunReport> {
   const { recorder } = world;
+  const { spoils = [] } = fault;
+  const judgedIds = world.sessionIds.filter((id) => !spoils.includes(id));
+  const atEachEnd = Math.ceil((OK_AT_EACH_END * shareOf(world.sessionIds)) / shareOf(judgedIds));
   const began = performance.now();
   const clients = await startClients(world, seed);
-  await world.load(OK_AT_EACH_END);
+  await world.load(atEachEnd);
   recorder.mark('fault', fault.title);
   const injected = await fault.inject(world);
   await injected.heal();
   recorder.mark('heal', 'healed');
   const healed = performance.now();
-  const converged = convergence(world, clients, injected.judged ?? world.sessionIds);
-  await world.load(OK_AT_EACH_END);
+  const converged = convergence(world, clients, judgedIds);
+  await world.load(atEachEnd);
   const effect = await effectOf(injected);
   if (effect >= 1) recorder.mark('effect', `${effect} ${injected.counted}`);
   const convergedMs = (await converged) - healed;
   await Promise.all(clients.writers.map((writer) => writer.stop()));
-  const truth = await readTruth(world.direct, injected.judged ?? world.sessionIds);
+  const truth = await readTruth(world.direct, judgedIds);
   const byId = new Map(truth.map((one) => [one.sessionId, one]));
   const judged = clients.observers.flatMap(({ client, sessionId }) => {
     const one = byId.get(sessionId);
@@ -149,7 +171,7 @@ async function run(fault: Fault, world: World, seed: number): Promise<RunReport>
   const besides = [
     timed('convergence ms', convergedMs, CONVERGE_PROMISED_MS),
     ...((await injected.beside?.(measures, world)) ?? []),
-  ];
+  ].map((beside) => (isStrict ? { ...beside, asserted: beside.promised } : beside));
   const tookMs = performance.now() - began;
   const report = reportOf({ fault, seed, verdict, besides, measures, effect, injected, tookMs });
   if (report.result === 'holds') return report;

@@ -11,6 +11,7 @@ import { startRedisProxy, type RedisProxy } from './proxy.js';
 import { startRedis, type TestRedis } from './redis.js';
 import { metric, wholeLog } from './session-log.js';
 
+export const HOT_SESSION = 'hot';
 /** The nodes lock on so many servers of their own. */
 const LOCK_SERVERS = 5;
 /** Neither messages nor calls are to run out in a run. */
@@ -134,7 +135,7 @@ async function buildWorld(
     data: data!,
     locks,
     direct,
-    sessionIds: Array.from({ length: size.sessions }, (_, n) => (n === 0 ? 'hot' : `calm${n}`)),
+    sessionIds: Array.from({ length: size.sessions }, (_, n) => (n === 0 ? HOT_SESSION : `calm${n}`)),
     urls,
     load: (more) => loaded(recorder, more),
     async metric(name, labels = '') {

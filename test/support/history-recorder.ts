@@ -111,6 +111,7 @@ export function createRecorder(): Recorder {
       async () => {
         if (isClosed) return 'closed';
         const all = urls();
+        if (all.length === 0) return false;
         return connect(all[connections++ % all.length]!, { clientId: name }, { timeout: CONNECT_TRY_MS });
       },
       { deadlineMs: CONNECT_DEADLINE_MS, what: `a connection of ${name}` },
@@ -203,6 +204,8 @@ export function createRecorder(): Recorder {
       while (!isStopped) {
         socket = await connected(options);
         const { raw } = socket.test;
+        // A session that ended may be made again: it goes there with what it has.
+        raw.once('session:deleted', () => raw.disconnect());
         const lost = new Promise<void>((resolve) => void raw.once('disconnect', () => resolve()));
         const ended = await socket.call('session:join', { sessionId, delivery, ...(last && { cursor: last }) });
         raw.onAny(() => (last = position() ?? last));
@@ -229,7 +232,7 @@ export function createRecorder(): Recorder {
     okCount: () => oks,
     async open(url, sessionId) {
       const socket = await connected({ name: 'opener', urls: () => [url] });
-      const ended = await socket.call('session:open', { sessionId, updateId: `open-${sessionId}` });
+      const ended = await socket.call('session:open', { sessionId, updateId: `open-${sessionId}-${connections}` });
       socket.test.close();
       if (ended.kind !== 'ok' || !ended.answer.created) throw new Error(`${sessionId} was not opened: ${ended.kind}`);
     },

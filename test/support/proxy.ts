@@ -69,7 +69,9 @@ export async function startRedisProxy(port: number): Promise<RedisProxy> {
     if (!before && delayMs === 0) return forward(link, direction, bytes);
     const after = Promise.all([before, delayMs && delay(delayMs)]).then(() => {
       forward(link, direction, bytes);
-      if (link.delayed[direction] === after) link.delayed[direction] = undefined;
+      if (link.delayed[direction] !== after) return;
+      link.delayed[direction] = undefined;
+      endIfLeft(link);
     });
     link.delayed[direction] = after;
   };
@@ -106,11 +108,8 @@ export async function startRedisProxy(port: number): Promise<RedisProxy> {
     });
     redis.on('data', (bytes: Buffer) => pass(link, 'fromRedis', bytes));
     // What a client sent before it left is still delivered, however late; a Redis that left has nothing more to say.
-    const clientLeft = () => {
-      if (link.held.toRedis.length === 0) redis.end();
-    };
-    client.on('end', clientLeft);
-    client.on('close', clientLeft);
+    client.on('end', () => endIfLeft(link));
+    client.on('close', () => endIfLeft(link));
     redis.on('close', () => {
       client.destroy();
       links.delete(link);
@@ -172,7 +171,13 @@ function learnName(link: Link, bytes: Buffer): void {
 function letGo(link: Link, direction: Direction): void {
   const to = direction === 'toRedis' ? link.redis : link.client;
   for (const bytes of link.held[direction].splice(0)) to.write(bytes);
-  if (link.client.destroyed || link.client.readableEnded) link.redis.end();
+  endIfLeft(link);
+}
+
+/** Redis hears that its client left once it was given all that the client had sent. */
+function endIfLeft({ client, redis, held, delayed }: Link): void {
+  const hasLeft = client.destroyed || client.readableEnded;
+  if (hasLeft && held.toRedis.length === 0 && !delayed.toRedis) redis.end();
 }
 
 /** The frames that end in these bytes; what begins another is kept for the next call. */

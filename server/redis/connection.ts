@@ -9,6 +9,8 @@ export const COMMAND_TIMEOUT_MS = 1500;
 const CONNECT_TIMEOUT_MS = 1000;
 /** Longest pause between two attempts to connect; short, for every update waits for it. */
 const RECONNECT_MAX_MS = 500;
+/** Pause between two looks at a Redis that loads its data, milliseconds: its own guess is a second at least. */
+const LOADING_POLL_MS = 100;
 /** What Redis answers before it executed anything: the first word of its error. */
 const REFUSED_UNEXECUTED = new Set(
   'NOSCRIPT OOM MISCONF READONLY NOREPLICAS LOADING BUSY MASTERDOWN CLUSTERDOWN NOAUTH NOPERM WRONGPASS TRYAGAIN CROSSSLOT'.split(
@@ -84,6 +86,7 @@ function createClient(address: RedisAddress, role: string, commandTimeout: numbe
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     enableOfflineQueue: subscriber,
+    maxLoadingRetryTime: LOADING_POLL_MS,
     // ioredis would do it without handling a failure; the feed does it itself.
     autoResubscribe: false,
     // It is no primary any more: whoever is is found by connecting again.

@@ -1,4 +1,10 @@
 // The data Redis does not answer for a time, under load: one short run of each fault. `npm run test:faults` runs them in full.
+import { Redis } from 'ioredis';
+import { expect } from 'chai';
+import { startAttune } from '../support/attune.js';
+import { startRedis } from '../support/redis.js';
+import { connect } from '../support/socket.js';
+import { until } from '../support/until.js';
 import { nodesAndRedisKilled, redisHung, redisKilled, repliesLost } from './faults/redis-lost.js';
 import { holds } from './holds.js';
 
@@ -9,4 +15,32 @@ describe('a data Redis that does not answer for a time', function () {
   it('[FD2] kill -9 of nodes and Redis together', () => holds(nodesAndRedisKilled));
   it('[FD6] replies lost after their execution', () => holds(repliesLost));
   it('[FD7] it hangs, and one session is flooded', () => holds(redisHung));
+
+  it('[FD10] one that loads its data is asked again and again, and is used once it is ready', async () => {
+    // Each key takes a millisecond to load, and Redis looks after its connections meanwhile.
+    const keys = 800;
+    const slow = { 'key-load-delay': '1000', 'loading-process-events-interval-bytes': '1024' };
+    const redis = await startRedis({ config: Object.entries(slow).flatMap(([name, value]) => [`--${name}`, value]) });
+    const server = await startAttune({ redisUrl: redis.url });
+    const direct = new Redis({ port: redis.port, retryStrategy: () => 10, enableReadyCheck: false });
+    direct.on('error', () => undefined);
+    try {
+      await direct.mset(Object.fromEntries(Array.from({ length: keys }, (_, n) => [`key${n}`, 'x'])));
+      await direct.bgrewriteaof();
+      const isRewritten = async () => /aof_base_size:[1-9]/.test(await direct.info('persistence'));
+      await until(isRewritten, { what: 'the rewritten file' });
+      await redis.restart();
+      // No script has run yet: those who asked so far are connections that wait.
+      const asked = Number(/cmdstat_info:calls=(\d+)/.exec(await direct.info('commandstats'))?.[1]);
+      const socket = await connect(server.url);
+      await until(async () => (await socket.call('session:open', { sessionId: 'loaded' })).ok, { what: 'a write' });
+      socket.close();
+      // By Redis's own guess, which is a second at first, each of its five connections would ask about once.
+      expect(asked).to.be.above(15);
+    } finally {
+      direct.disconnect();
+      await server.destroy();
+      await redis.stop();
+    }
+  });
 });

@@ -53,7 +53,8 @@ const readyPollMs = 10;
 /** From spawn to the first answer, which Redis gives before it loads its data. Loading itself may take as long as it takes. */
 const answerDeadlineMs = 20_000;
 const restartDelayMinMs = 100;
-const restartDelayMaxMs = 5_000;
+/** Short enough that it serves within 3 s of when its disk is well again. */
+const restartDelayMaxMs = 2_000;
 /** A Redis that lived this long starts the back-off anew. */
 const healthyAfterMs = 10_000;
 const oldestMajorVersion = 7;

@@ -2,6 +2,7 @@
 // decides nothing: the hub has told the readers.
 import type { Logger } from 'pino';
 import type { Metrics } from '../metrics.js';
+import type { Time, Timer } from '../time.js';
 
 /** What happens within this is one line in the log, milliseconds: it comes for all sessions at once. */
 const TOGETHER_MS = 500;
@@ -9,19 +10,23 @@ const TOGETHER_MS = 500;
 export class EpochChanges {
   private readonly metrics: Metrics;
   private readonly logger: Logger;
+  private readonly time: Time;
   private counts = { snapshot: 0, lost: 0 };
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
 
-  constructor(metrics: Metrics, logger: Logger) {
-    this.metrics = metrics;
-    this.logger = logger;
+  constructor(options: { metrics: Metrics; logger: Logger; time: Time }) {
+    this.metrics = options.metrics;
+    this.logger = options.logger;
+    this.time = options.time;
   }
 
   /** The readers of one session were told: by a snapshot of the new epoch, or that it is lost. */
   told(how: 'snapshot' | 'lost'): void {
     this.metrics.epochsChanged.inc({ told: how });
     this.counts[how] += 1;
-    this.timer ??= setTimeout(() => this.log(), TOGETHER_MS).unref();
+    if (this.timer !== undefined) return;
+    this.timer = this.time.setTimeout(() => this.log(), TOGETHER_MS);
+    this.timer.unref();
   }
 
   close(): void {
@@ -30,7 +35,7 @@ export class EpochChanges {
 
   private log(): void {
     const { snapshot, lost } = this.counts;
-    clearTimeout(this.timer);
+    this.time.clearTimeout(this.timer);
     this.timer = undefined;
     this.counts = { snapshot: 0, lost: 0 };
     if (snapshot > 0) {

@@ -66,7 +66,7 @@ export class SessionHub {
   constructor(options: SessionHubOptions) {
     this.options = options;
     this.store = options.store;
-    this.epochChanges = new EpochChanges(options.metrics, options.logger);
+    this.epochChanges = new EpochChanges(options);
     this.feed = options.feed((sessionIds) => void this.regain(sessionIds));
     void this.checkForEver();
   }

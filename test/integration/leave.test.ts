@@ -51,9 +51,10 @@ describe('a node that leaves', () => {
 
   /** Goes when its time has come, as the SDK does; resolves with why the connection ended. */
   async function moves(socket: TestSocket): Promise<{ afterMs: number; why: string }> {
-    const ended = new Promise<string>((resolve) => void socket.raw.once('disconnect', resolve));
+    const { raw } = socket;
+    const ended = new Promise<string>((resolve) => void raw.once('disconnect', resolve));
     const { reconnectAfterMs: afterMs } = (await socket.next('server:draining')) as { reconnectAfterMs: number };
-    setTimeout(() => socket.raw.disconnect(), afterMs);
+    setTimeout(() => raw.disconnect(), afterMs);
     const why = await ended;
     return { afterMs, why };
   }

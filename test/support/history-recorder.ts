@@ -73,6 +73,8 @@ export interface Recorder {
   startReader(
     options: ClientOptions & { sessionId: string; delivery?: 'every' | 'latest'; awayMs?: number },
   ): ReaderClient;
+  /** Joins and leaves a session of its choice again and again, with a cursor where one is given. */
+  startJoiner(options: JoinerOptions): Client;
   /** Waits until all readers are where the truth is, at most so long, and marks the end either way. */
   settle(readers: readonly { client: ReaderClient; truth: SessionTruth }[], deadlineMs: number): Promise<void>;
   /** Ends all clients, whatever they do: for afterEach. */
@@ -91,6 +93,15 @@ interface WriterOptions extends ClientOptions {
   random: Random;
   /** It pauses for up to twice as long after each request, milliseconds; default 0. */
   pauseMs?: number;
+}
+
+interface JoinerOptions extends ClientOptions {
+  sessionIds: readonly string[];
+  random: Random;
+  /** It stays in the session, and then out of it, for up to twice as long, milliseconds. */
+  pauseMs: number;
+  /** What it joins with, where it was last in the session. */
+  cursor?: (last: Cursor | undefined) => Cursor | undefined;
 }
 
 export function createRecorder(): Recorder {
@@ -226,6 +237,28 @@ export function createRecorder(): Recorder {
     return { ...client, position, drop: () => socket?.test.close() };
   }
 
+  function startJoiner(options: JoinerOptions): Client {
+    const { name, sessionIds, random, pauseMs, cursor: cursorOf } = options;
+    const last = new Map<string, Cursor>();
+    let isStopped = false;
+    const run = async () => {
+      let socket: RecordedSocket | undefined;
+      while (!isStopped) {
+        if (!socket?.test.raw.connected) socket = await connected(options);
+        const sessionId = sessionIds[Math.floor(random() * sessionIds.length)]!;
+        const cursor = cursorOf?.(last.get(sessionId));
+        await socket.call('session:join', { sessionId, ...(cursor && { cursor }) });
+        await delay(2 * pauseMs * random());
+        const at = socket.cursors.get(sessionId);
+        if (at) last.set(sessionId, at);
+        await socket.call('session:leave', { sessionId });
+        await delay(2 * pauseMs * random());
+      }
+      socket?.test.close();
+    };
+    return clientOf(name, run(), () => (isStopped = true));
+  }
+
   return {
     entries,
     mark: (what, text) => void happened({ kind: 'mark', what, text }),
@@ -238,6 +271,7 @@ export function createRecorder(): Recorder {
     },
     startWriter,
     startReader,
+    startJoiner,
     async settle(readers, deadlineMs) {
       const isThere = ({ client, truth }: (typeof readers)[number]) => {
         const { epoch, revision } = client.position() ?? {};

@@ -6,6 +6,8 @@ import { feedLossy } from './feed.js';
 import { keysDamaged, flushed } from './data-damaged.js';
 import { nodesAndRedisKilled, redisHung, redisKilled, repliesLost } from './redis-lost.js';
 import { tornFile } from './torn-file.js';
+import { droppers, halfOpen, joinStorm } from './comers.js';
+import { nodeKilled, partitions, rollingRestart } from './nodes.js';
 
 export const faults: readonly (Fault | Trial)[] = [
   sleeper,
@@ -23,4 +25,17 @@ export const faults: readonly (Fault | Trial)[] = [
   keysDamaged,
   flushed,
   feedLossy,
+  nodeKilled,
+  rollingRestart,
+  ...partitions,
+  halfOpen,
+  joinStorm,
+  droppers,
 ];
+
+/** The fault of this id. Throws where there is none. */
+export function faultOf(id: string): Fault | Trial {
+  const found = faults.find((fault) => fault.id === id);
+  if (!found) throw new Error(`there is no fault ${id}; there are ${faults.map((fault) => fault.id).join(', ')}`);
+  return found;
+}

@@ -8,6 +8,7 @@ import { nodesAndRedisKilled, redisHung, redisKilled, repliesLost } from './redi
 import { tornFile } from './torn-file.js';
 import { droppers, halfOpen, joinStorm } from './comers.js';
 import { nodeKilled, partitions, rollingRestart } from './nodes.js';
+import { deaf, overloaded, trickling } from './overload.js';
 
 export const faults: readonly (Fault | Trial)[] = [
   sleeper,
@@ -31,6 +32,9 @@ export const faults: readonly (Fault | Trial)[] = [
   halfOpen,
   joinStorm,
   droppers,
+  trickling,
+  deaf,
+  overloaded,
 ];
 
 /** The fault of this id. Throws where there is none. */

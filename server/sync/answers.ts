@@ -48,9 +48,12 @@ async function firstAnswer(
     }
     case 'settings': {
       const { settings } = at;
+      // A version of the history that stands for several commits has the settings of the last of them.
+      const exact = settings && settings.revision <= first.revision ? settings : null;
+      const settingsRevision = first.changed ? first.revision : exact?.revision;
       return {
-        ...(settings ? { settings: settings.value } : {}),
-        settingsRevision: first.changed ? first.revision : (settings?.revision ?? first.revision),
+        ...(exact ? { settings: exact.value } : {}),
+        ...(settingsRevision === undefined ? {} : { settingsRevision }),
         updatedAt: first.at,
         ...(first.changed && !settings ? {} : { changedPaths: first.changed ? settings?.changedPaths : [] }),
       };

@@ -2,6 +2,7 @@
 // publications. scripts-model.test.ts holds it against the scripts in Redis; the simulation runs on it.
 import { Keyspace, type Kind } from './redis-keyspace.js';
 import type { LoggedCommit } from './session-log.js';
+import type { Wire } from './shapes.js';
 
 export type Argument = string | number;
 export interface Publication {
@@ -9,6 +10,8 @@ export interface Publication {
   readonly text: string;
 }
 type Reply = (string | number | null | Reply)[];
+/** A commit of the log, its body as JSON. */
+type Journaled = Omit<LoggedCommit, 'body'> & { body: string };
 interface Position {
   epoch: string;
   revision: number;
@@ -16,20 +19,10 @@ interface Position {
 }
 
 /** The fields of a state reply, in their order. */
-const STATE_FIELDS = [
-  'settingsRevision',
-  'messagesRevision',
-  'settings',
-  'title',
-  'metadata',
-  'messageCount',
-  'createdAt',
-  'updatedAt',
-  'updatedBy',
-  'lastVersion',
-  'fence',
-  'messageBytes',
-];
+const STATE_FIELDS =
+  'settingsRevision messagesRevision settings title metadata messageCount createdAt updatedAt updatedBy lastVersion fence messageBytes'.split(
+    ' ',
+  );
 /** What the keys of a commit hold, in their order. */
 const COMMIT_KINDS: readonly Kind[] = ['hash', 'stream', 'hash', 'hash', 'hash', 'zset', 'zset', 'stream', 'zset'];
 /** Entries that `at` looks through for settings. */
@@ -93,7 +86,7 @@ export class RedisModel {
   /** The first eight digits of its replication id. */
   life: string;
   /** Log key -> every commit that was ever appended, life by life of the session. */
-  private journal = new Map<string, LoggedCommit[][]>();
+  private journal = new Map<string, Journaled[][]>();
   private readonly published: Publication[] = [];
 
   constructor(life: string) {
@@ -111,8 +104,9 @@ export class RedisModel {
   }
 
   /** The logs of all lives of a session, oldest first, though the log was trimmed. */
-  lives(logKey: string): readonly (readonly LoggedCommit[])[] {
-    return this.journal.get(logKey) ?? [[]];
+  lives(logKey: string): LoggedCommit[][] {
+    const lives = this.journal.get(logKey) ?? [[]];
+    return lives.map((life) => life.map((commit) => ({ ...commit, body: JSON.parse(commit.body) as Wire })));
   }
 
   /** Where a session is; null where it is not. */
@@ -255,7 +249,7 @@ export class RedisModel {
       this.unlinkSession([log!, messages!, created!, changed!, history!], log!);
     for (const { revision, event, body } of commits) {
       keyspace.xadd(log!, revision, ['e', event, 'f', String(call.fence), 'b', body]);
-      this.noteCommit(log!, { revision, event, fence: call.fence, body: JSON.parse(body) });
+      this.noteCommit(log!, { revision, event, fence: call.fence, body });
     }
     if (call.remember.length > 0) this.rememberIds(ids!, idsBefore!, call);
     if (call.mode === 'create' && call.fields.length > 0) keyspace.zadd(index!, 0, call.sessionId);
@@ -380,7 +374,7 @@ export class RedisModel {
     if (lives?.at(-1)?.length) lives.push([]);
   }
 
-  private noteCommit(log: string, commit: LoggedCommit): void {
+  private noteCommit(log: string, commit: Journaled): void {
     const lives = this.journal.get(log);
     if (lives) lives.at(-1)!.push(commit);
     else this.journal.set(log, [[commit]]);

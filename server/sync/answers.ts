@@ -66,14 +66,17 @@ async function firstAnswer(
     }
     case 'message:add':
     case 'message:update': {
-      if (commit && 'message' in commit) return { message: commit.message };
       const id = messageNeeded(update.action) ?? (update.action.kind === 'message:add' ? update.action.message.id : '');
+      // Where it changed nothing, the commit at its revision is another's.
+      if (commit && 'message' in commit && (first.changed || commit.message.id === id)) {
+        return { message: commit.message };
+      }
       const read = await store.read(update.sessionId, null, { messageIds: [id] });
       const message = read.kind === 'state' ? read.messages[0] : null;
       return message ? { message } : {};
     }
     case 'clear':
-      return { removed: commit?.event === 'session:cleared' ? commit.removed : 0 };
+      return { removed: first.changed && commit?.event === 'session:cleared' ? commit.removed : 0 };
     default:
       return {};
   }

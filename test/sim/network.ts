@@ -99,7 +99,7 @@ export class Pipe {
       at = weather.heldUntil + scheduler.between(0, AGAIN_MS);
     }
     this.lastAt = Math.max(this.lastAt, at);
-    const planned = scheduler.after(this.lastAt - scheduler.now, `${this.from}>${this.to} ${what}`, () => {
+    const planned = scheduler.at(this.lastAt, `${this.from}>${this.to} ${what}`, () => {
       this.under.delete(planned);
       arrive();
     });

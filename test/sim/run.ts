@@ -18,6 +18,8 @@ const OPENED_MS = 1000;
 /** Load before the faults and after the last is over. */
 const BEFORE_MS = 300;
 const AFTER_MS = 1000;
+/** Where nobody was answered in that time: the first that is, within. */
+const FIRST_OK_MS = 6000;
 /** Writers that are to end do so within: the longest answer, a pause, and another attempt or two. */
 const WRITERS_END_MS = 15_000;
 /** How long a reader may be behind. */
@@ -120,6 +122,8 @@ class Run {
     history.happened({ kind: 'mark', what: 'effect', text: 'faults were there' });
     history.happened({ kind: 'mark', what: 'heal', text: 'faults are over' });
     await scheduler.pass(AFTER_MS);
+    const healed = history.entries.length;
+    await this.until(FIRST_OK_MS, () => history.entries.slice(healed).some(({ kind }) => kind === 'ok'));
     crowd.isEnding = true;
     await this.within(WRITERS_END_MS, 'the writers to end', Promise.all(this.writers.map(({ done }) => done)));
     await this.until(CONVERGE_MS, () => this.behind().length === 0);

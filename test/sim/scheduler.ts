@@ -46,7 +46,12 @@ export class Scheduler {
 
   /** Has something happen in `ms`; what is planned for the same time happens in the order in which it was planned. */
   after(ms: number, what: string, run: () => void): Planned {
-    const happening: Happening = { at: this.now + Math.max(ms, 0), order: (this.made += 1), what, run };
+    return this.at(this.now + ms, what, run);
+  }
+
+  /** As {@link after}, at a time. */
+  at(time: number, what: string, run: () => void): Planned {
+    const happening: Happening = { at: Math.max(time, this.now), order: (this.made += 1), what, run };
     this.push(happening);
     return { cancel: () => (happening.run = undefined) };
   }

@@ -5,7 +5,7 @@ import Redlock, { ExecutionError, ResourceLockedError, type Lock } from 'redlock
 import type { Cursor } from '../../client-sdk/protocol/messages.js';
 import type { Metrics } from '../metrics.js';
 import { pause, type Time } from '../time.js';
-import type { RedisClient } from './connection.js';
+import { RedisFailure, type RedisClient } from './connection.js';
 import type { Keys } from './keys.js';
 import type { SessionStore, StoredState } from './session-store.js';
 
@@ -84,6 +84,8 @@ export class Leases {
     const deadline = this.time.monotonic() + LEASE_WAIT_MAX_MS;
     let wantedAt = -Infinity;
     while (this.time.monotonic() >= this.breakerUntil) {
+      // A lock would be good for nothing, and waiting for one would keep the caller for longer than it may wait.
+      if (!this.store.ready) throw new RedisFailure('not-sent', 'Redis is away');
       const began = this.time.monotonic();
       const lock = await this.lock(sessionId);
       if (lock !== 'lost') this.note(false, began);

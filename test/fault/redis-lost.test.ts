@@ -43,4 +43,27 @@ describe('a data Redis that does not answer for a time', function () {
       await redis.stop();
     }
   });
+
+  it('[FD11] while it is away nobody asks for locks', async () => {
+    const redis = await startRedis();
+    const lock = await startRedis();
+    const server = await startAttune({ redisUrl: redis.url, env: { LOCK_REDIS_URLS: lock.url } });
+    const direct = new Redis(lock.url);
+    const asked = async () => Number(/cmdstat_evalsha:calls=(\d+)/.exec(await direct.info('commandstats'))?.[1] ?? 0);
+    try {
+      const socket = await connect(server.url);
+      await socket.ok('session:open', { sessionId: 'away' });
+      await redis.kill();
+      const before = await asked();
+      for (let n = 0; n < 2; n += 1) {
+        await socket.refused('settings:update', { sessionId: 'away', merge: { n } }, 'UNAVAILABLE');
+      }
+      // The lease that was held is released; each of the two would ask about 80 times in the time that it waits.
+      expect((await asked()) - before).to.be.below(10);
+    } finally {
+      direct.disconnect();
+      await server.destroy();
+      await Promise.all([redis.stop(), lock.stop()]);
+    }
+  });
 });

@@ -76,7 +76,7 @@ export const FULL: Size = { nodes: 3, writers: 8, observers: 24, sessions: 6, pa
 export const SHORT: Size = { nodes: 2, writers: 4, observers: 8, sessions: 3, pauseMs: 4, isShort: true };
 
 /** Answers waited for at each end: more than the 200 that make a run valid, for some were asked for before. */
-const OK_AT_EACH_END = 260;
+const OK_AT_EACH_END = 225;
 /** How long an observer may be behind, milliseconds: ten times what is promised. */
 const CONVERGE_MS = 30_000;
 const CONVERGE_PROMISED_MS = 3_000;

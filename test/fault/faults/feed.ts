@@ -44,7 +44,7 @@ export const feedLossy: Fault = {
       );
     }
     let cuts = 0;
-    for (let round = 0; round < (world.size.isShort ? 3 : 15); round += 1) {
+    for (let round = 0; round < (world.size.isShort ? 2 : 15); round += 1) {
       await delay(CUT_EVERY_MS);
       cuts += pick(world.random, world.nodes)!.data.cut('attune-feed');
     }

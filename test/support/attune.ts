@@ -24,6 +24,8 @@ export interface AttuneOptions {
   redisUrl?: string;
   /** Working directory, default the data directory. */
   cwd?: string;
+  /** Another build's main.js, default the project's own. */
+  main?: string;
 }
 
 export interface Attune {
@@ -90,7 +92,8 @@ interface Spawned {
 }
 
 function spawnServer(options: AttuneOptions): Spawned {
-  if (!existsSync(serverMain)) throw new Error(`${serverMain} is missing: run \`npm run build\``);
+  const { main = serverMain } = options;
+  if (!existsSync(main)) throw new Error(`${main} is missing: run \`npm run build\``);
   const ownsDataDir = options.dataDir === undefined;
   const dataDir = options.dataDir ?? mkdtempSync(join(realpathSync(tmpdir()), 'attune-test-'));
   const settings = {
@@ -106,7 +109,7 @@ function spawnServer(options: AttuneOptions): Spawned {
       (pair): pair is [string, string] => pair[1] !== undefined,
     ),
   );
-  const child = spawn(process.execPath, ['--enable-source-maps', serverMain], {
+  const child = spawn(process.execPath, ['--enable-source-maps', main], {
     env,
     cwd: options.cwd ?? dataDir,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -116,7 +119,7 @@ function spawnServer(options: AttuneOptions): Spawned {
   const assignments = Object.entries(settings).flatMap(([name, value]) =>
     value === undefined ? [] : `${name}='${value}'`,
   );
-  const command = `${assignments.join(' ')} node --enable-source-maps ${serverMain}`;
+  const command = `${assignments.join(' ')} node --enable-source-maps ${main}`;
   const forget = endWithTests(() => {
     if (isRunning(child)) child.kill('SIGKILL');
     for (const pid of managedRedisPids(dataDir)) process.kill(pid, 'SIGKILL');

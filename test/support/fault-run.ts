@@ -10,7 +10,6 @@ import type { Client, ReaderClient } from './history-recorder.js';
 import { readTruth } from './history-truth.js';
 import { checkHistory, describeVerdict, type Verdict } from './history.js';
 import { keysOf } from './session-log.js';
-import { closeSockets } from './socket.js';
 import { until } from './until.js';
 
 export type { NodeSlot, Size, World, WorldNeeds } from './fault-world.js';
@@ -47,6 +46,8 @@ export interface Injected {
   effect(): number | Promise<number>;
   /** What effect() counts. */
   readonly counted: string;
+  /** Sessions that it opened beside the world's: they are judged too. */
+  readonly opened?: readonly string[];
   /** What is to hold beside the invariants. Asked last, when nobody writes any more. */
   beside?(measures: Measures, world: World): Beside[] | Promise<Beside[]>;
 }
@@ -80,6 +81,9 @@ const OK_AT_EACH_END = 225;
 /** How long an observer may be behind, milliseconds: ten times what is promised. */
 const CONVERGE_MS = 30_000;
 const CONVERGE_PROMISED_MS = 3_000;
+/** Ten times what is promised, too: a snapshot for who was given what Redis lost, and the first answer after the heal. */
+const SNAPSHOT_MS = 50_000;
+const FIRST_OK_MS = 30_000;
 const EFFECT_DEADLINE_MS = 10_000;
 /** The hot session is written so many times as often as each other. */
 const HOT = 5;
@@ -99,15 +103,21 @@ export function counted(what: string, measured: number, promised = 0): Beside {
   return { what, measured, promised, asserted: promised };
 }
 
-/**
- * Runs a fault or a trial once; `isStrict`: times are asserted as they are promised. Never rejects for what the fault did:
- * that is in the report.
- */
-export async function runFault(
-  fault: Fault | Trial,
-  options: { seed: number; size?: Size; isStrict?: boolean },
-): Promise<RunReport> {
-  const { seed, size = FULL, isStrict = false } = options;
+/** How a run is made. */
+export interface RunOptions {
+  seed: number;
+  size?: Size;
+  /** Times are asserted as they are promised; default: ten times as generous. */
+  isStrict?: boolean;
+  /** How long an observer may be behind, milliseconds; default ten times what is promised. */
+  convergeMs?: number;
+  /** Whether the history of a run that failed is kept in a file; default true. */
+  isKept?: boolean;
+}
+
+/** Runs a fault or a trial once. Never rejects for what the fault did: that is in the report. */
+export async function runFault(fault: Fault | Trial, options: RunOptions): Promise<RunReport> {
+  const { seed, size = FULL } = options;
   if ('run' in fault) return fault.run({ seed, isShort: size.isShort });
   const why = fault.cannot?.();
   if (why !== undefined) {
@@ -117,14 +127,13 @@ export async function runFault(
   try {
     const needs = typeof fault.needs === 'function' ? fault.needs() : (fault.needs ?? {});
     world = await startWorld(needs, size, seed);
-    return await run(fault, world, seed, isStrict);
+    return await run(fault, world, options);
   } catch (error) {
-    const file = keepHistory(`${fault.id}-${seed}`, { entries: world?.recorder.entries });
+    const file = keepHistory(fault, options, { entries: world?.recorder.entries });
     const text = `${fault.id} seed ${seed}: the run failed: ${(error as Error).stack}\nhistory: ${file}`;
     return { id: fault.id, seed, result: 'invalid', violations: { I15: 1 }, text };
   } finally {
     world?.recorder.close();
-    closeSockets();
     await world?.close();
     fault.tidy?.();
   }
@@ -140,7 +149,8 @@ interface Clients {
   readonly writers: readonly Client[];
 }
 
-async function run(fault: Fault, world: World, seed: number, isStrict: boolean): Promise<RunReport> {
+async function run(fault: Fault, world: World, options: RunOptions): Promise<RunReport> {
+  const { seed, convergeMs = CONVERGE_MS, isStrict = false } = options;
   const { recorder } = world;
   const { spoils = [] } = fault;
   const judgedIds = world.sessionIds.filter((id) => !spoils.includes(id));
@@ -153,20 +163,24 @@ async function run(fault: Fault, world: World, seed: number, isStrict: boolean):
   await injected.heal();
   recorder.mark('heal', 'healed');
   const healed = performance.now();
-  const converged = convergence(world, clients, judgedIds);
+  const converged = convergence(world, clients, judgedIds, convergeMs);
   await world.load(atEachEnd);
   const effect = await effectOf(injected);
   if (effect >= 1) recorder.mark('effect', `${effect} ${injected.counted}`);
   const convergedMs = (await converged) - healed;
   await Promise.all(clients.writers.map((writer) => writer.stop()));
-  const truth = await readTruth(world.direct, judgedIds);
+  const truth = await readTruth(world.direct, [...judgedIds, ...(injected.opened ?? [])]);
   const byId = new Map(truth.map((one) => [one.sessionId, one]));
   const judged = clients.observers.flatMap(({ client, sessionId }) => {
     const one = byId.get(sessionId);
     return one ? { client, truth: one } : [];
   });
-  await recorder.settle(judged, CONVERGE_MS);
-  const verdict = checkHistory(recorder.entries, truth, { convergeMs: CONVERGE_MS });
+  await recorder.settle(judged, convergeMs);
+  const verdict = checkHistory(recorder.entries, truth, {
+    convergeMs,
+    snapshotMs: SNAPSHOT_MS,
+    firstOkMs: FIRST_OK_MS,
+  });
   const measures = measure(recorder.entries, truth);
   const besides = [
     timed('convergence ms', convergedMs, CONVERGE_PROMISED_MS),
@@ -175,7 +189,7 @@ async function run(fault: Fault, world: World, seed: number, isStrict: boolean):
   const tookMs = performance.now() - began;
   const report = reportOf({ fault, seed, verdict, besides, measures, effect, injected, tookMs });
   if (report.result === 'holds') return report;
-  const file = keepHistory(`${fault.id}-${seed}`, { entries: recorder.entries, truth });
+  const file = keepHistory(fault, options, { entries: recorder.entries, truth });
   return { ...report, text: `${report.text}\nhistory: ${file}` };
 }
 
@@ -198,7 +212,12 @@ async function startClients(world: World, seed: number): Promise<Clients> {
 }
 
 /** When every observer had what Redis had at the heal; where one never has, the deadline: the checker says more. */
-async function convergence(world: World, clients: Clients, judged: readonly string[]): Promise<number> {
+async function convergence(
+  world: World,
+  clients: Clients,
+  judged: readonly string[],
+  deadlineMs: number,
+): Promise<number> {
   const goals = new Map<string, { life: string; revision: number }>();
   const replid = /master_replid:(\w{8})/.exec(await world.direct.info('replication'))?.[1] ?? '';
   for (const sessionId of judged) {
@@ -210,7 +229,7 @@ async function convergence(world: World, clients: Clients, judged: readonly stri
     const at = client.position();
     return !goal || (at?.epoch === goal.life && at.revision >= goal.revision);
   };
-  const waited = until(() => clients.observers.every(isThere), { deadlineMs: CONVERGE_MS, what: 'all observers' });
+  const waited = until(() => clients.observers.every(isThere), { deadlineMs, what: 'all observers' });
   await waited.catch(() => undefined);
   return performance.now();
 }
@@ -254,9 +273,10 @@ function reportOf(made: {
   return { id: fault.id, seed, result, violations, measures, text: lines.join('\n') };
 }
 
-function keepHistory(name: string, history: unknown): string {
+function keepHistory({ id }: Fault, { seed, isKept = true }: RunOptions, history: unknown): string {
+  if (!isKept) return 'not kept';
   mkdirSync(failuresDir, { recursive: true });
-  const file = join(failuresDir, `${name.replaceAll(' ', '-')}.json`);
+  const file = join(failuresDir, `${id.replaceAll(' ', '-')}-${seed}.json`);
   const plain = (_key: string, value: unknown) => (typeof value === 'bigint' ? String(value) : value);
   writeFileSync(file, JSON.stringify(history, plain));
   return file;

@@ -29,6 +29,10 @@ export interface WorldNeeds {
   redisConfig?: string[];
   /** Directory of the data Redis, or of the managed one's node; default a new temporary one. */
   dir?: string;
+  /** How many lock servers there are; default 5. */
+  lockServers?: number;
+  /** Another build's main.js in place of the server's own. */
+  main?: string;
 }
 
 /** How large a run is. */
@@ -113,7 +117,7 @@ async function buildWorld(
   const ofData = { config: needs.redisConfig ?? [], ...(needs.dir !== undefined && { dir: needs.dir }) };
   const data = needs.managed ? undefined : await owned(startRedis(ofData));
   const locks = await Promise.all(
-    Array.from({ length: needs.managed ? 0 : LOCK_SERVERS }, () =>
+    Array.from({ length: needs.managed ? 0 : (needs.lockServers ?? LOCK_SERVERS) }, () =>
       // Killed, it comes back empty.
       owned(startRedis({ config: ['--appendonly', 'no'] })),
     ),
@@ -167,6 +171,7 @@ async function startSlot(
   const start = () =>
     startAttune({
       dataDir: dir,
+      ...(needs.main !== undefined && { main: needs.main }),
       ...(data && { redisUrl: dataProxy?.url ?? data.url }),
       env: { ...ROOMY, ...(locks.length > 0 && { LOCK_REDIS_URLS: lockUrls.join(',') }), ...needs.env },
     });

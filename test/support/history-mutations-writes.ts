@@ -1,6 +1,6 @@
 // Ways to make the log and the answers to writes wrong, each with the invariant that has to find it.
 import { indexHistory, type Update } from './history-entries.js';
-import { pick } from './history-model.js';
+import { pick, type Run } from './history-model.js';
 import {
   type Mutation,
   ofKind,
@@ -21,6 +21,17 @@ import {
   isSettingsEntry,
 } from './history-mutation.js';
 import type { Wire } from './shapes.js';
+
+/** Asks for an update again at the end of the run, with this answer. */
+function retry(
+  run: Run,
+  { attempts }: Update,
+  end: { kind: 'ok'; answer: Wire } | { kind: 'fail'; error: Wire },
+): void {
+  const { at } = run.history.at(-1)!;
+  run.history.push({ ...attempts[0]!.invoke, at: at + 1n, attempt: 'again' });
+  run.history.push({ ...end, at: at + 2n, attempt: 'again' });
+}
 
 /** What tells most of what each request asks for. */
 const ASKED: Readonly<Record<string, string>> = {
@@ -159,11 +170,30 @@ export const mutationsOfWrites: readonly Mutation[] = [
     mutate(run, random) {
       const one = update(run, random, (u) => okOf(u) !== undefined && isSettings(u) && isKept(run, u));
       if (!one) return false;
-      const { at, invoke } = { at: run.history.at(-1)!.at, invoke: one.attempts[0]!.invoke };
-      const answer = { ...okOf(one)!.answer, duplicate: true, updatedAt: 'another' };
-      run.history.push({ ...invoke, at: at + 1n, attempt: 'again' });
-      run.history.push({ kind: 'ok', at: at + 2n, attempt: 'again', answer });
+      retry(run, one, { kind: 'ok', answer: { ...okOf(one)!.answer, duplicate: true, updatedAt: 'another' } });
       return true;
+    },
+  },
+  {
+    name: 'a retry is told that there was nothing to change',
+    finds: 'I3',
+    mutate(run, random) {
+      const one = update(run, random, (u) => isSettings(u) && isKept(run, u));
+      const { body } = logOf(run, one?.sessionId ?? run.truth[0]!.sessionId).at(-1)!;
+      const answer = { ok: true, duplicate: false, epoch: body.epoch, revision: body.revision, changedPaths: [] };
+      if (one) retry(run, one, { kind: 'ok', answer });
+      return one !== undefined;
+    },
+  },
+  {
+    name: 'a retry is refused over its own commit',
+    finds: 'I3',
+    mutate(run, random) {
+      const one = update(run, random, (u) => isSettings(u) && u.request.ifRevision !== undefined);
+      const { epoch, revision } = one?.logged[0]?.commit.body ?? {};
+      const details = { epoch, revision, settingsRevision: revision };
+      if (one) retry(run, one, { kind: 'fail', error: { code: 'REVISION_CONFLICT', details } });
+      return one !== undefined;
     },
   },
   {

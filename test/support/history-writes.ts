@@ -24,6 +24,7 @@ export function checkWrites(session: SessionIndex, report: Report, mayLose: bool
   for (const update of session.updates) {
     lost += checkAcknowledged(session, update, report, mayLose);
     checkOnce(session, update, report);
+    checkAgain(session, update, report);
     checkRefused(update, report);
     checkGuard(session, update, report);
   }
@@ -115,6 +116,25 @@ function checkOnce(session: SessionIndex, update: Update, report: Report): void 
       entries: [first, other],
       revisions,
     });
+}
+
+/** I3: what is in the log is neither told to have changed nothing, nor refused over itself or what came after it. */
+function checkAgain(session: SessionIndex, update: Update, report: Report): void {
+  const { sessionId, updateId, logged, attempts } = update;
+  const [one] = logged;
+  if (!one) return;
+  const { revision } = one.commit;
+  for (const { end } of attempts) {
+    const about = { sessionId, entries: [end], revisions: [revision] };
+    if (end?.kind === 'ok' && !isCommit(update, end) && !isRemoved(session, revision)) {
+      const isTold = update.event !== 'session:open' && !session.isLost(end.answer.epoch, end.answer.revision);
+      if (isTold) report('I3', `${updateId} was told that it changed nothing, and it did`, about);
+    }
+    if (end?.kind !== 'fail' || end.error.code !== 'REVISION_CONFLICT') continue;
+    const { epoch, revision: refusedAt } = end.error.details;
+    const there = session.isLost(epoch, refusedAt) ? undefined : session.at(epoch, refusedAt);
+    if (there && there.place >= one.place) report('I3', `${updateId} was refused when it was in the log`, about);
+  }
 }
 
 /** I4: what ended in a certain error, each time it was tried, is not in the log. */

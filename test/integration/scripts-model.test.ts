@@ -27,16 +27,23 @@ import { freshId } from '../support/shapes.js';
 import { twinOf } from '../support/twin-redis.js';
 import { until } from '../support/until.js';
 
-describe('the scripts against a model', function () {
-  this.timeout(60_000);
+const DEFAULT_STEPS = 3000;
+/** Steps in all; ATTUNE_SCRIPT_STEPS=100000 is the long run. */
+const STEPS = Number(process.env['ATTUNE_SCRIPT_STEPS'] ?? DEFAULT_STEPS);
+const SESSIONS = 10;
+
+describe('the scripts against a model', () => {
   let redis: ScriptsRedis;
   before(async () => {
     redis = await startScriptsRedis();
   });
   after(() => redis?.stop());
 
-  it('[R31] thousands of random batches leave in Redis what a plain fold of their commits leaves', async () => {
-    await expectRun(redis.client, freshId('random'), 3000);
+  it('[R31] thousands of random batches leave in Redis what a plain fold of their commits leaves', async function () {
+    this.timeout(60_000 + STEPS * 5);
+    const ids = Array.from({ length: SESSIONS }, () => freshId('random'));
+    const seen = await expectRuns(redis.client, ids, STEPS / SESSIONS);
+    if (STEPS > DEFAULT_STEPS) console.log(`      ${STEPS} steps: ${JSON.stringify(seen)}`);
   });
 
   it('[SI1] the model that the simulation runs on answers and publishes what the scripts do, call by call', async () => {
@@ -49,7 +56,7 @@ describe('the scripts against a model', function () {
       const heard: string[] = [];
       feed.on('smessage', (_channel: string, text: string) => heard.push(text));
       await feed.ssubscribe(keys.session(id).channel);
-      await expectRun(client, id, 2000);
+      await expectRuns(client, [id], 2000);
       await until(() => heard.length >= published.length, { what: 'the publications' });
       expect(heard).to.deep.equal(published.map(({ text }) => text));
       for (const name of ['read', 'fence', 'commit', 'commitFreeing', 'at', 'import', 'check']) {
@@ -61,18 +68,29 @@ describe('the scripts against a model', function () {
   });
 });
 
-async function expectRun(client: RedisClient, id: string, steps: number): Promise<void> {
+/**
+ * Plays so many steps in each session, side by side: their calls share round trips. Each is repeated by its own seed,
+ * whatever the others do. Returns how often each answer came; throws where one that matters never did.
+ */
+async function expectRuns(client: RedisClient, ids: readonly string[], steps: number): Promise<Record<string, number>> {
   const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
-  const run = new RandomRun(seed, client, id);
-  try {
-    for (let step = 0; step < steps; step += 1) await run.step(step);
-  } catch (error) {
-    throw new Error(`seed ${seed} (set SEED to repeat), step ${run.at}: ${(error as Error).message}`, { cause: error });
-  }
-  const seen = Object.fromEntries(run.seen);
+  const seen: Record<string, number> = {};
+  const sessions = ids.map(async (id, n) => {
+    const run = new RandomRun(seed + n, client, id);
+    try {
+      for (let step = 0; step < steps; step += 1) await run.step(step);
+    } catch (error) {
+      throw new Error(`seed ${seed + n} (set SEED to repeat), step ${run.at}: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+    for (const [kind, count] of run.seen) seen[kind] = (seen[kind] ?? 0) + count;
+  });
+  await Promise.all(sessions);
   for (const kind of ['committed', 'duplicate', 'stale', 'fenced', 'absent', 'import', 'deleted', 'tail', 'state']) {
-    expect(seen[kind] ?? 0, `${kind} in ${JSON.stringify(seen)}`).to.be.above(0);
+    expect(seen[kind] ?? 0, `${kind} in ${JSON.stringify(seen)}, seed ${seed}`).to.be.above(0);
   }
+  return seen;
 }
 
 const smallLimits = { LOG_COMMITS_MAX: 12, LOG_BYTES_MAX: 6000, HISTORY_VERSIONS_MAX: 6, SESSION_MESSAGES_MAX: 8 };
@@ -91,6 +109,7 @@ interface Model {
 class RandomRun {
   readonly seen = new Map<string, number>();
   at = 0;
+  private made = 0;
   private readonly client: RedisClient;
   private readonly node: PlanningNode;
   private readonly model: Model;
@@ -355,8 +374,13 @@ class RandomRun {
     return actions[this.below(actions.length)]!();
   }
 
+  /** Ids are the run's own, so that a seed repeats it to the byte. */
   private update(action: UpdateAction): Update {
-    return update(this.node.id, action, this.below(2) === 0 ? ada : { ...ada, clientId: 'tab-b' });
+    this.made += 1;
+    const birth = this.made.toString(16).padStart(16, '0');
+    const own = action.kind === 'open' ? { ...action, birth } : action;
+    const made = update(this.node.id, own, this.below(2) === 0 ? ada : { ...ada, clientId: 'tab-b' });
+    return { ...made, updateId: `u${this.made}`, payloadHash: `h${this.made}` };
   }
 
   private messageId = () => `m${this.below(6)}`;

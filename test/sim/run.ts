@@ -173,8 +173,8 @@ class Run {
     const { model } = this.world.data;
     return SESSIONS.map((sessionId): SessionTruth => {
       const { log, doc } = keys.session(sessionId);
-      const lives = model.lives(log);
-      return { sessionId, epoch: model.position(doc)?.epoch ?? '', stream: lives.at(-1)!, file: lives };
+      const epoch = model.position(doc)?.epoch ?? '';
+      return { sessionId, epoch, stream: model.stream(log), isTrimmed: this.world.isLogShort, file: model.lives(log) };
     });
   }
 

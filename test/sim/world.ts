@@ -52,6 +52,11 @@ export class World {
     for (const place of this.places) this.startNode(place);
   }
 
+  /** The log's limits are low. */
+  get isLogShort(): boolean {
+    return this.limits.LOG_COMMITS_MAX !== undefined;
+  }
+
   /** The nodes that take connections. */
   serving(): SimNode[] {
     return [...this.nodes.values()].filter(({ isServing }) => isServing);

@@ -74,6 +74,8 @@ export interface SessionTruth {
   epoch: string;
   /** The log of the session's present life as the stream has it, in the stream's order. */
   stream: readonly LoggedCommit[];
+  /** The log's limits were low: the stream may hold no more than the end of what it held. */
+  isTrimmed?: boolean;
   /**
    * The logs of all its lives as the append-only file's bytes give them, oldest first, with what clears and removed
    * messages took out of the stream; absent where it was not read.

@@ -48,9 +48,9 @@ function checkRevisions({ truth: { sessionId }, lives }: SessionIndex, report: R
 
 /** I1: the stream and the append-only file say the same, but for what a clear or a removed message took out of the stream. */
 function checkCopies(session: SessionIndex, report: Report): void {
-  const { sessionId, stream, file } = session.truth;
+  const { sessionId, stream, file, isTrimmed } = session.truth;
   if (file === undefined) return;
-  const { keptFrom } = foldOf(session);
+  const keptFrom = Math.max(foldOf(session).keptFrom, isTrimmed ? (stream[0]?.revision ?? Infinity) : 1);
   const written = (file.at(-1) ?? []).filter(({ revision }) => revision >= keptFrom);
   for (let at = 0; at < Math.max(stream.length, written.length); at += 1) {
     if (isDeepStrictEqual(stream[at], written[at])) continue;

@@ -103,6 +103,12 @@ export class RedisModel {
     return reply && { reply, published: this.published.splice(0) };
   }
 
+  /** The log of a session's present life, as far as it was not trimmed. */
+  stream(logKey: string): LoggedCommit[] {
+    const kept = new Set(this.keyspace.entries(logKey).map(({ id }) => id));
+    return (this.lives(logKey).at(-1) ?? []).filter(({ revision }) => kept.has(revision));
+  }
+
   /** The logs of all lives of a session, oldest first, though the log was trimmed. */
   lives(logKey: string): LoggedCommit[][] {
     const lives = this.journal.get(logKey) ?? [[]];

@@ -3,11 +3,12 @@
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { expect } from 'chai';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { runAttune, startAttune, type Attune, type AttuneOptions } from '../support/attune.js';
+import { startDataRedis, type DataRedis } from '../support/data-redis.js';
+import { startRedis, type TestRedis } from '../support/redis.js';
 import { expectProblem, request, type Answer } from '../support/http.js';
 import { startRedisProxy, type RedisProxy } from '../support/proxy.js';
-import { startRedis, type TestRedis } from '../support/redis.js';
 import { metric } from '../support/session-log.js';
 import { expectError, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
@@ -18,11 +19,11 @@ const HEAD_MS = 2000;
 const COMMAND_TIMEOUT_MS = 1500;
 
 describe('the contract over HTTP', () => {
-  let redis: TestRedis;
+  let redis: DataRedis;
   let direct: Redis;
   before(async () => {
-    redis = await startRedis();
-    direct = new Redis(redis.url);
+    redis = await startDataRedis();
+    direct = redis.direct();
   });
   after(async () => {
     direct?.disconnect();
@@ -50,7 +51,7 @@ describe('the contract over HTTP', () => {
     let proxy: RedisProxy;
     let server: Attune;
     before(async () => {
-      proxy = await startRedisProxy(redis.port);
+      proxy = await redis.proxy();
       server = await startAttune({ redisUrl: proxy.url });
     });
     after(async () => {

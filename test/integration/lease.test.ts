@@ -3,8 +3,9 @@ import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { LEASE_TTL_MS, LEASE_WAIT_MAX_MS } from '../../server/redis/lease.js';
 import { runAttune, startAttune, type Attune } from '../support/attune.js';
+import { startDataRedis, type DataRedis } from '../support/data-redis.js';
 import { request } from '../support/http.js';
-import { startRedisProxy, type RedisProxy } from '../support/proxy.js';
+import type { RedisProxy } from '../support/proxy.js';
 import { range } from '../support/range.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import {
@@ -25,11 +26,11 @@ import { abandonWriters, acknowledgements, finalValues, startWriter } from '../s
 const GENEROUS = 10;
 
 describe('leases under faults', () => {
-  let redis: TestRedis;
+  let redis: DataRedis;
   let direct: Redis;
   before(async () => {
-    redis = await startRedis();
-    direct = new Redis(redis.url);
+    redis = await startDataRedis();
+    direct = redis.direct();
   });
   after(async () => {
     direct?.disconnect();
@@ -85,7 +86,7 @@ describe('leases under faults', () => {
     let near: Attune;
     // For each test: a node leaves lock servers alone for a while that did not answer.
     beforeEach(async () => {
-      proxy = await startRedisProxy(redis.port);
+      proxy = await redis.proxy();
       started.push({ destroy: () => proxy.close() });
       [far, near] = await Promise.all([attune(proxy.url), attune(redis.url)]);
     });
@@ -232,7 +233,7 @@ describe('leases under faults', () => {
     it('[L8] all lock servers killed: two nodes write on without an error and both get on; the metric says so', async function () {
       this.timeout(40_000);
       // One of them has the longer way to Redis.
-      const proxy = await startRedisProxy(redis.port);
+      const proxy = await redis.proxy();
       started.push({ destroy: () => proxy.close() });
       const [one, other] = await Promise.all([attune(redis.url, env()), attune(proxy.url, env())]);
       const { sessionId } = await opened(one);

@@ -1,13 +1,13 @@
 // What ends or refuses a caller though the call itself is fine: rates, tokens that run out, a broken session, limits.
 import type { Socket } from 'node:net';
 import { expect } from 'chai';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { SignJWT } from 'jose';
 import { startAttune, type Attune } from '../support/attune.js';
+import { startDataRedis, type DataRedis } from '../support/data-redis.js';
 import { isRunning } from '../support/child.js';
 import { closeStreams, openEvents, request } from '../support/http.js';
 import { rawConnection } from '../support/raw-connection.js';
-import { startRedis, type TestRedis } from '../support/redis.js';
 import { metric, wholeLog } from '../support/session-log.js';
 import { expectError, freshId } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
@@ -31,11 +31,11 @@ function tokenFor(seconds: number): Promise<string> {
 
 describe('limits', () => {
   let attune: Attune;
-  let redis: TestRedis;
+  let redis: DataRedis;
   let direct: Redis;
   before(async () => {
-    redis = await startRedis();
-    direct = new Redis(redis.url);
+    redis = await startDataRedis();
+    direct = redis.direct();
     const env = { RATE_CALLS_PER_S: '20', LOG_BYTES_MAX: '20000', LOG_COMMITS_MAX: '50', AUTH_SECRET: SECRET };
     attune = await startAttune({ env, redisUrl: redis.url });
   });

@@ -1,11 +1,11 @@
 // Presence over two server processes on one Redis: who is there, what each shows, and what faults do to it.
 import { expect } from 'chai';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { startAttune, type Attune } from '../support/attune.js';
+import { startDataRedis, type DataRedis } from '../support/data-redis.js';
 import { joinPresent, type Present } from '../support/present.js';
-import { startRedisProxy, type RedisProxy } from '../support/proxy.js';
+import type { RedisProxy } from '../support/proxy.js';
 import { range } from '../support/range.js';
-import { startRedis, type TestRedis } from '../support/redis.js';
 import { keysOf, metric, readLog } from '../support/session-log.js';
 import { freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
@@ -20,17 +20,17 @@ const NODE_TTL_MS = 5000;
 const GHOSTS_MS = 10_000;
 
 describe('presence', () => {
-  let redis: TestRedis;
+  let redis: DataRedis;
   let direct: Redis;
   let proxy: RedisProxy;
   let near: Attune;
   /** Speaks to Redis through the proxy. */
   let far: Attune;
   before(async () => {
-    redis = await startRedis();
-    direct = new Redis(redis.url);
+    redis = await startDataRedis();
+    direct = redis.direct();
     direct.on('error', () => undefined);
-    proxy = await startRedisProxy(redis.port);
+    proxy = await redis.proxy();
     [near, far] = await Promise.all([startAttune({ redisUrl: redis.url }), startAttune({ redisUrl: proxy.url })]);
   });
   after(async () => {

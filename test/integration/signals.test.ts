@@ -1,9 +1,10 @@
 // Signals over two server processes on one Redis, from sockets and over HTTP, to sockets and event streams.
 import { randomBytes } from 'node:crypto';
 import { expect } from 'chai';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { SignJWT } from 'jose';
 import { startAttune, type Attune } from '../support/attune.js';
+import { startDataRedis, type DataRedis } from '../support/data-redis.js';
 import {
   closeStreams,
   expectProblem,
@@ -14,7 +15,6 @@ import {
 } from '../support/http.js';
 import { joinPresent } from '../support/present.js';
 import { range } from '../support/range.js';
-import { startRedis, type TestRedis } from '../support/redis.js';
 import { metric } from '../support/session-log.js';
 import { freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, type TestSocket } from '../support/socket.js';
@@ -25,13 +25,13 @@ const KIB = 1024;
 const SIGNALS_PER_S = 200;
 
 describe('signals', () => {
-  let redis: TestRedis;
+  let redis: DataRedis;
   let direct: Redis;
   let near: Attune;
   let far: Attune;
   before(async () => {
-    redis = await startRedis();
-    direct = new Redis(redis.url);
+    redis = await startDataRedis();
+    direct = redis.direct();
     direct.on('error', () => undefined);
     [near, far] = await Promise.all([startAttune({ redisUrl: redis.url }), startAttune({ redisUrl: redis.url })]);
   });

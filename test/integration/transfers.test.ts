@@ -5,10 +5,10 @@ import { request as startRequest, type ClientRequest } from 'node:http';
 import { expect } from 'chai';
 import { SignJWT } from 'jose';
 import { startAttune, type Attune } from '../support/attune.js';
+import { startDataRedis, type DataRedis } from '../support/data-redis.js';
 import { expectProblem, request, type Answer } from '../support/http.js';
-import { startRedisProxy, type Hold, type RedisProxy } from '../support/proxy.js';
+import type { Hold, RedisProxy } from '../support/proxy.js';
 import { range } from '../support/range.js';
-import { startRedis, type TestRedis } from '../support/redis.js';
 import { metric } from '../support/session-log.js';
 import { freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect } from '../support/socket.js';
@@ -303,15 +303,15 @@ describe('imports and exports', () => {
   });
 
   describe('several at once', () => {
-    let redis: TestRedis;
+    let redis: DataRedis;
     let proxy: RedisProxy;
     /** Speaks to Redis through the proxy. */
     let far: Attune;
     const ids = range(1, TRANSFERS_MAX).map(() => freshId('large'));
     const exportUrl = () => `${far.url}/v1/export?${ids.map((id) => `id=${id}`).join('&')}`;
     before(async () => {
-      redis = await startRedis();
-      proxy = await startRedisProxy(redis.port);
+      redis = await startDataRedis();
+      proxy = await redis.proxy();
       far = await startAttune({ redisUrl: proxy.url });
       const content = 'x'.repeat(200_000);
       const messages = range(1, 10).map(() => ({ role: 'user', content }));

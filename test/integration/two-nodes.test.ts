@@ -1,12 +1,12 @@
 // Two server processes on one Redis: what the queue and the feed promise holds across nodes.
 import { expect } from 'chai';
 import fastJsonPatch from 'fast-json-patch';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { startAttune, type Attune } from '../support/attune.js';
+import { startDataRedis, type DataRedis } from '../support/data-redis.js';
 import { request } from '../support/http.js';
-import { startRedisProxy, type RedisProxy } from '../support/proxy.js';
+import type { RedisProxy } from '../support/proxy.js';
 import { range } from '../support/range.js';
-import { startRedis, type TestRedis } from '../support/redis.js';
 import { expectAcknowledged, expectOrderly, expectSoundLog, readLog, wholeLog } from '../support/session-log.js';
 import { expectError, freshId, type Wire } from '../support/shapes.js';
 import { closeSockets, connect, type TestSocket } from '../support/socket.js';
@@ -16,13 +16,13 @@ import { abandonWriters, acknowledgements, finalValues, startWriter } from '../s
 const without = ({ duplicate: _duplicate, ...rest }: Wire): Wire => rest;
 
 describe('two nodes on one Redis', () => {
-  let redis: TestRedis;
+  let redis: DataRedis;
   let direct: Redis;
   let a: Attune;
   let b: Attune;
   before(async () => {
-    redis = await startRedis();
-    direct = new Redis(redis.url);
+    redis = await startDataRedis();
+    direct = redis.direct();
     const start = () => startAttune({ redisUrl: redis.url, env: wholeLog });
     [a, b] = await Promise.all([start(), start()]);
   });
@@ -266,7 +266,7 @@ describe('two nodes on one Redis', () => {
     let proxy: RedisProxy;
     let far: Attune;
     before(async () => {
-      proxy = await startRedisProxy(redis.port);
+      proxy = await redis.proxy();
       far = await startAttune({ redisUrl: proxy.url, env: wholeLog });
     });
     after(async () => {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { endWithTests, exited, isRunning, killPid } from './child.js';
+import { sharedRedis } from './data-redis.js';
 
 const READY_DEADLINE_MS = 15_000;
 const EXIT_DEADLINE_MS = 15_000;
@@ -101,7 +102,7 @@ function spawnServer(options: AttuneOptions): Spawned {
     HOST: '127.0.0.1',
     DATA_DIR: dataDir,
     LOG_LEVEL: 'warn',
-    REDIS_URL: options.redisUrl,
+    ...(options.redisUrl === undefined && ownsDataDir ? sharedRedis() : { REDIS_URL: options.redisUrl }),
     ...options.env,
   };
   const env = Object.fromEntries(

@@ -1,8 +1,8 @@
 // Two nodes on one Redis, one of them behind a proxy, for tests of what is lost, late or cut on the way.
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { startAttune, type Attune } from './attune.js';
-import { startRedisProxy, type Hold, type RedisProxy } from './proxy.js';
-import { startRedis, type TestRedis } from './redis.js';
+import { startDataRedis, type DataRedis } from './data-redis.js';
+import type { Hold, RedisProxy } from './proxy.js';
 import { wholeLog } from './session-log.js';
 import { freshId, type Wire } from './shapes.js';
 import { closeSockets, connect, type TestSocket } from './socket.js';
@@ -15,7 +15,7 @@ export const MENDED_MS = 5000;
 export const isPublication = (frame: Buffer): boolean => frame.includes('smessage') && frame.includes('"commits"');
 
 export interface FarAndNear {
-  readonly redis: TestRedis;
+  readonly redis: DataRedis;
   /** Speaks to Redis past everything. */
   readonly direct: Redis;
   readonly proxy: RedisProxy;
@@ -32,13 +32,13 @@ export interface FarAndNear {
 
 /** Call it in a `describe`: all is there from before its first test until after its last. */
 export function farAndNear(): FarAndNear {
-  const all = {} as { redis: TestRedis; direct: Redis; proxy: RedisProxy; far: Attune; near: Attune };
+  const all = {} as { redis: DataRedis; direct: Redis; proxy: RedisProxy; far: Attune; near: Attune };
   const holds: Hold[] = [];
   before(async () => {
-    all.redis = await startRedis();
-    all.direct = new Redis(all.redis.url);
+    all.redis = await startDataRedis();
+    all.direct = all.redis.direct();
     all.direct.on('error', () => undefined);
-    all.proxy = await startRedisProxy(all.redis.port);
+    all.proxy = await all.redis.proxy();
     [all.far, all.near] = await Promise.all([
       startAttune({ redisUrl: all.proxy.url, env: wholeLog }),
       startAttune({ redisUrl: all.redis.url, env: wholeLog }),

@@ -58,6 +58,11 @@ function secret(value: string): string {
   return value;
 }
 
+function durability(value: string): string {
+  if (value !== 'replica') throw new Error('must be replica, or not be set');
+  return value;
+}
+
 function logLevel(value: string): string {
   const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
   if (!levels.includes(value)) throw new Error(`must be one of ${levels.join(', ')}`);
@@ -82,6 +87,11 @@ export const variables = {
     '`redis://`, `rediss://`, `redis+sentinel://user:password@h1,h2/name` or `redis+cluster://h1,h2,h3`; unset: the managed Redis',
     'unset',
     redisUrl,
+  ),
+  DURABILITY: optional(
+    '`replica`: answer a write only when a replica has it on its disk too (Redis 7.2 or newer, not a Cluster)',
+    'as Redis is set up',
+    durability,
   ),
   REDIS_KEY_PREFIX: { default: 'attune', description: 'First part of every key and channel', parse: keyPrefix },
   LOCK_REDIS_URLS: {
@@ -191,6 +201,9 @@ function contradictions(values: Values): string[] {
   const problems: string[] = [];
   if (values.AUTH_JWKS_URL !== undefined) {
     problems.push('AUTH_JWKS_URL is not supported by this version; use AUTH_SECRET');
+  }
+  if (values.DURABILITY !== undefined && values.REDIS_URL === undefined) {
+    problems.push('DURABILITY replica needs a Redis with a replica (REDIS_URL): the managed Redis has none');
   }
   if (!isLoopback(values.HOST) && values.AUTH_SECRET === undefined) {
     problems.push(

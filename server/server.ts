@@ -16,12 +16,13 @@ import { SocketApi } from './api/socket.js';
 import type { Config } from './config.js';
 import { createMetrics } from './metrics.js';
 import { CommitFeed } from './redis/commit-feed.js';
-import { connectRedis, type RedisAddress, type RedisRole } from './redis/connection.js';
-import { describeDurability } from './redis/durability.js';
+import { connectRedis, redisKind, type RedisAddress, type RedisRole } from './redis/connection.js';
+import { describeDurability, requireReplicaWait } from './redis/durability.js';
 import { createKeys } from './redis/keys.js';
 import { Leases } from './redis/lease.js';
 import { startManagedRedis } from './redis/managed-redis.js';
 import { PresenceStore } from './redis/presence-store.js';
+import { REPLICATED_CONNECTIONS, ReplicatedCommits } from './redis/replicated-commits.js';
 import { SessionStore } from './redis/session-store.js';
 import { IdleSessions } from './sync/idle-sessions.js';
 import { Presence } from './sync/presence.js';
@@ -95,9 +96,16 @@ async function start(
 
   const nodeId = randomUUID();
   const keys = createKeys(config.REDIS_KEY_PREFIX);
-  const store = new SessionStore(dataClient, keys, config.limits, nodeId);
+  const own = await describeDurability(dataClient, logger);
+  const durability = config.DURABILITY === 'replica' ? config.DURABILITY : own;
+  let replicated: ReplicatedCommits | undefined;
+  if (durability === 'replica') {
+    await requireReplicaWait(dataClient);
+    const lines = Array.from({ length: REPLICATED_CONNECTIONS }, () => connect('commit', address));
+    replicated = new ReplicatedCommits(await Promise.all(lines));
+  }
+  const store = new SessionStore(dataClient, keys, config.limits, nodeId, replicated?.run);
   await store.checkPartitions();
-  const durability = await describeDurability(dataClient, logger);
   const leases = new Leases({ store, keys, lockClients, metrics, logger, time });
   let hub!: SessionHub;
   const hears = (sessionId: string) => hub.hears(sessionId);
@@ -151,6 +159,7 @@ async function start(
   const readiness = async () => ({
     checks: { redis: await store.answers(READY_PING_MS), feed: feed.ready, draining },
     durability,
+    topology: redisKind(address),
   });
   rest = createRest({ ...shared, hub, presence, reads, transfer, streams, schema, now, readiness });
   const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, time });

@@ -17,7 +17,11 @@ export interface RestOptions extends ApiOptions {
   streams: EventStreams;
   schema: SettingsSchema;
   now: () => number;
-  readiness: () => Promise<{ checks: { redis: boolean; feed: boolean; draining: boolean }; durability: string }>;
+  readiness: () => Promise<{
+    checks: { redis: boolean; feed: boolean; draining: boolean };
+    durability: string;
+    topology: string;
+  }>;
 }
 
 /** Says who calls, and counts the call against its address's rate. */

@@ -24,7 +24,7 @@ const OPTIONAL_WAIT_MS = 1000;
 export type RedisClient = Redis | Cluster;
 
 /** What a connection is for; it is its name in Redis too. */
-export type RedisRole = 'data' | 'bulk' | 'presence' | 'feed' | 'lock';
+export type RedisRole = 'data' | 'bulk' | 'presence' | 'feed' | 'lock' | 'commit';
 
 /** Where Redis is: a URL as `REDIS_URL` takes it, or the unix socket of the managed one. */
 export type RedisAddress = { url: string } | { socketPath: string };
@@ -166,4 +166,10 @@ export async function send<T>(client: RedisClient, command: (client: RedisClient
     }
     throw new RedisFailure('no-answer', `no answer from Redis: ${cause.message}`, cause);
   }
+}
+
+/** The kind of Redis an address names. */
+export function redisKind(address: RedisAddress): 'managed' | 'single' | 'sentinel' | 'cluster' {
+  if ('socketPath' in address) return 'managed';
+  return (parseSeveral(address.url)?.kind as 'sentinel' | 'cluster' | undefined) ?? 'single';
 }

@@ -29,6 +29,8 @@ export interface SessionKeys {
   readonly index: string;
   /** String with a TTL: another node waits for the lease. */
   readonly wanted: string;
+  /** String with a TTL: written behind a commit that a replica is to have. */
+  readonly replicated: string;
   /** Hash with a TTL: `<node>:<participant>` -> what it shows; `v`, its version; `b`, its bytes. */
   readonly presence: string;
   /** Sharded channel of the session's commits. */
@@ -72,6 +74,7 @@ export function createKeys(prefix: string): Keys {
         history: `${own}history`,
         index: index(partition),
         wanted: `${own}wanted`,
+        replicated: `${own}replicated`,
         presence: `${own}presence`,
         channel: `${own}feed`,
         lock: `${own}lock`,

@@ -20,6 +20,7 @@ import type { LastVersion, SessionState } from '../session/state.js';
 import type { RedisClient } from './connection.js';
 import { send } from './connection.js';
 import { type Keys, PARTITIONS } from './keys.js';
+import type { RunCommit } from './replicated-commits.js';
 import { Scripts, type TaggedReply } from './scripts.js';
 
 /** Bytes that one page of messages or versions may have; a longer page ends early. */
@@ -105,14 +106,16 @@ export class SessionStore {
   private readonly limits: Limits;
   private readonly scripts: Scripts;
   private readonly nodeId: string;
+  private readonly runCommit: RunCommit;
 
-  /** `nodeId` tells this node's wishes from those of others. */
-  constructor(client: RedisClient, keys: Keys, limits: Limits, nodeId: string) {
+  /** `nodeId` tells this node's wishes from those of others; `runCommit` may wait for more than Redis's own answer. */
+  constructor(client: RedisClient, keys: Keys, limits: Limits, nodeId: string, runCommit?: RunCommit) {
     this.nodeId = nodeId;
     this.client = client;
     this.keys = keys;
     this.limits = limits;
     this.scripts = new Scripts(client);
+    this.runCommit = runCommit ?? ((script, keysOfSession, args) => this.scripts.run(script, keysOfSession, args));
   }
 
   /** Whether Redis answers within `ms`. */
@@ -225,7 +228,7 @@ export class SessionStore {
   async commit(call: CommitCall): Promise<CommitReply> {
     const args = this.commitArguments(call);
     const script = call.freeing ? 'commitFreeing' : 'commit';
-    const reply = await this.scripts.run(script, this.keys.session(call.sessionId), args);
+    const reply = await this.runCommit(script, this.keys.session(call.sessionId), args);
     switch (reply[0]) {
       case 'COMMITTED':
         return { kind: 'committed', wanted: reply[1] !== null && reply[1] !== this.nodeId };

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
-import { projectDir, startAttune, type Attune } from '../support/attune.js';
+import { projectDir, runAttune, startAttune, type Attune } from '../support/attune.js';
 import { endWithTests, exited } from '../support/child.js';
 import { startCluster } from '../support/cluster.js';
 import { request } from '../support/http.js';
@@ -154,5 +154,36 @@ describe('where Redis is', () => {
     expect(await exited(child, 10_000), said).to.equal(0);
     expect(readdirSync(temporary)).to.deep.equal([]);
     for (const url of urls) expect(await fetch(url).catch(() => 'gone')).to.equal('gone');
+  });
+
+  it('[TP7] /readyz says what kind of Redis it is, and what the primary that keeps least is worth', async () => {
+    const cluster = await startCluster({ replicas: 0 });
+    const sentinels = await startSentinels({ sentinels: 1, replicas: 0 });
+    const single = await startRedis();
+    for (const one of [cluster, sentinels, single]) started.push(() => one.stop());
+    await cluster.servers[2]!.direct.config('SET', 'appendfsync', 'everysec');
+    for (const [redisUrl, topology, durability] of [
+      [cluster.url, 'cluster', 'everysec'],
+      [sentinels.url, 'sentinel', 'fsync'],
+      [single.url, 'single', 'fsync'],
+      [undefined, 'managed', 'fsync'],
+    ] as const) {
+      const node = await (redisUrl === undefined ? startAttune() : attune(redisUrl));
+      started.push(() => node.destroy());
+      expect((await request('GET', `${node.url}/readyz`)).body).to.deep.include({ ready: true, topology, durability });
+    }
+  });
+
+  it('[TP8] DURABILITY=replica is refused where it cannot be kept, and the reason is said', async () => {
+    const env = { DURABILITY: 'replica' };
+    expect((await runAttune({ env })).stderr).to.include('the managed Redis has none');
+    const cluster = await startCluster({ replicas: 0 });
+    started.push(() => cluster.stop());
+    expect((await runAttune({ env, redisUrl: cluster.url })).stderr).to.include('not offered on a Cluster');
+    const single = await startRedis({ config: ['--appendonly', 'no'] });
+    started.push(() => single.stop());
+    const { status, stderr } = await runAttune({ env, redisUrl: single.url });
+    expect(status).to.not.equal(0);
+    expect(stderr).to.match(/it needs Redis 7\.2 or newer|Redis has no append-only file/);
   });
 });

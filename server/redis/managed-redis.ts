@@ -265,8 +265,9 @@ class RedisRun implements ManagedRedis {
     const logStart = prepareLog(this.#logPath);
     const redis = await spawnRedis(this.#arguments(), this.#dataDir, this.#logPath);
     this.#process = redis;
-    this.#owner.update({ redis: { ...redis.identity, runId: null } });
     try {
+      // On a full disk this throws: a Redis that nobody would look after must not be left in the way of the next.
+      this.#owner.update({ redis: { ...redis.identity, runId: null } });
       const answer = await this.#waitUntilReady(redis, logStart);
       this.#owner.update({ redis: { ...redis.identity, runId: answer.runId } });
     } catch (error) {

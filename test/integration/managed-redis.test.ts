@@ -170,6 +170,23 @@ describe('managed Redis', function () {
     expect(await ask(socketPath, (client) => client.lrange('rounds', 0, -1))).to.deep.equal(['1', '2', '3']);
   });
 
+  it('[M7] while nothing can be written down of it none is left in the way, and then it is started again', async () => {
+    let restarts = 0;
+    const lines: LogLine[] = [];
+    const redis = await start({ onRestart: () => (restarts += 1), logger: logTo(lines) });
+    await ask(redis.socketPath, (client) => client.set('kept', 'yes'));
+    // As on a full disk: what is to stand there cannot be put there.
+    const owner = join(dataDir, 'owner.json');
+    rmSync(owner);
+    mkdirSync(owner);
+    killQuietly(await redisPid(redis.socketPath));
+    const failed = () => lines.filter(({ msg }) => msg === 'Redis could not be started again').length;
+    await until(() => failed() >= 2, 'two starts that failed');
+    rmSync(owner, { recursive: true });
+    await until(() => restarts === 1, 'the restart');
+    expect(await ask(redis.socketPath, (client) => client.get('kept'))).to.equal('yes');
+  });
+
   it('[M8] zeroes behind the last write are cut off, with a copy kept and one line that says how much', async () => {
     const file = await withWrites();
     const intact = statSync(file).size;

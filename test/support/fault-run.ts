@@ -8,7 +8,7 @@ import { HOT_SESSION, startWorld, type Size, type World, type WorldNeeds } from 
 import { seeded } from './history-model.js';
 import type { Client, ReaderClient } from './history-recorder.js';
 import { readTruth } from './history-truth.js';
-import { checkHistory, describeVerdict, type Verdict } from './history.js';
+import { checkHistory, describeVerdict, type Invariant, type Verdict } from './history.js';
 import { keysOf } from './session-log.js';
 import { until } from './until.js';
 
@@ -90,6 +90,10 @@ const HOT = 5;
 /** Of the observers every so manieth has `delivery: latest`, and every so manieth is a bot by its name. */
 const EVERY_LATEST = 4;
 const EVERY_BOT = 3;
+/** What of each node's own words goes into the report of a run that failed. */
+const STDERR_CHARS = 2000;
+/** What the checker judges. */
+const INVARIANTS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15].map((n) => `I${n}` as Invariant);
 /** Where runs that failed leave their history. */
 const failuresDir = join(projectDir, 'test-failures');
 
@@ -130,7 +134,8 @@ export async function runFault(fault: Fault | Trial, options: RunOptions): Promi
     return await run(fault, world, options);
   } catch (error) {
     const file = keepHistory(fault, options, { entries: world?.recorder.entries });
-    const text = `${fault.id} seed ${seed}: the run failed: ${(error as Error).stack}\nhistory: ${file}`;
+    const said = world?.nodes.map(({ name, attune }) => `${name}: ${attune.stderr().slice(-STDERR_CHARS)}`).join('\n');
+    const text = `${fault.id} seed ${seed}: the run failed: ${(error as Error).stack}\nhistory: ${file}\n${said}`;
     return { id: fault.id, seed, result: 'invalid', violations: { I15: 1 }, text };
   } finally {
     world?.recorder.close();
@@ -268,6 +273,7 @@ function reportOf(made: {
     `${fault.id} seed ${seed} ${result}: ok ${verdict.okBefore} before, ${measures.okDuring} during, ${verdict.okAfter} after; ` +
       `${effect} ${injected.counted}; first ok after heal ${Math.round(measures.firstOkMs)} ms; ${Math.round(tookMs / 1000)} s`,
     `  ${besideText.join('; ')}`,
+    `  ${INVARIANTS.map((invariant) => `${invariant} ${violations[invariant] ?? 0}`).join(', ')}`,
   ];
   if (verdict.verdict !== 'holds') lines.push(describeVerdict(verdict));
   return { id: fault.id, seed, result, violations, measures, text: lines.join('\n') };

@@ -44,6 +44,9 @@ const CLOSE_MS = 500;
 /** Of it, for what clients were not sent yet: answers, and where to go, milliseconds. */
 const WRITE_MS = 100;
 
+/** Connections that wait to be taken: when another node ends, all of its clients come at once. The system may take fewer. */
+const LISTEN_BACKLOG = 4096;
+
 /** A server that is listening. */
 export interface AttuneServer {
   readonly url: string;
@@ -217,7 +220,7 @@ function listen(http: HttpServer, config: Config): Promise<void> {
       const why = error.code === 'EADDRINUSE' ? 'the port is taken' : error.message;
       reject(new Error(`cannot listen on ${config.HOST}:${config.PORT}: ${why}`, { cause: error }));
     });
-    http.listen(config.PORT, config.HOST, () => resolve());
+    http.listen({ port: config.PORT, host: config.HOST, backlog: LISTEN_BACKLOG }, () => resolve());
   });
 }
 

@@ -1,6 +1,9 @@
 // What still works, and how soon the rest is refused, while a part is away; and that nothing comes back as a herd.
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { connect as connectTcp } from 'node:net';
 import { startAttune, type Attune } from '../support/attune.js';
 import { freshSession } from '../support/clients.js';
 import { request, type Answer } from '../support/http.js';
@@ -14,7 +17,7 @@ const HERD_ROOMS = 1000;
 const HERD_MS = 200;
 
 /** How long Redis hangs under calls, a round of which comes so often, milliseconds. */
-const HUNG_MS = 4000;
+const HUNG_MS = 2500;
 const ROUND_MS = 100;
 /** What a call may take while Redis is away: what is promised. Ten times as much is asserted, and waited for. */
 const REFUSED_MS = 2000;
@@ -30,6 +33,9 @@ const statusOf = async (answer: Promise<Answer>): Promise<string> => {
   const { status, body } = await answer;
   return body?.code ?? String(status);
 };
+
+/** Clients that come at once: more than Node lets wait where nothing else is said. */
+const LINE = 2000;
 
 /** How often each command was called since this Redis was started. */
 async function commandsOf(redis: Redis): Promise<Record<string, number>> {
@@ -134,5 +140,19 @@ describe('while a part is away', () => {
     await until(async () => (await writer.call('settings:update', { sessionId, merge: { after: true } })).ok, {
       deadlineMs: 10_000,
     });
+  });
+
+  it('[DG3] clients that come all at once wait in line until the node takes them', async function () {
+    const somaxconn = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'));
+    const count = Math.min(LINE, Math.floor(somaxconn / 2));
+    const busy = await node();
+    process.kill(busy.pid, 'SIGSTOP');
+    const comers = Array.from({ length: count }, () => connectTcp(busy.port, '127.0.0.1'));
+    try {
+      await Promise.all(comers.map((comer) => once(comer, 'connect')));
+    } finally {
+      process.kill(busy.pid, 'SIGCONT');
+      for (const comer of comers) comer.destroy();
+    }
   });
 });

@@ -20,7 +20,7 @@ const SESSIONS = 3;
 /** Each client writes so often, milliseconds. */
 const WRITE_EVERY_MS = 4;
 /** Acknowledgements before each step of it. */
-const ENOUGH = 150;
+const ENOUGH = 100;
 /** What a node may need to leave: what is promised, and ten times as much is asserted. */
 const LEAVE_MS = 5000;
 

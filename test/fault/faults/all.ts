@@ -7,6 +7,7 @@ import { keysDamaged, flushed } from './data-damaged.js';
 import { nodesAndRedisKilled, redisHung, redisKilled, repliesLost } from './redis-lost.js';
 import { tornFile } from './torn-file.js';
 import { droppers, halfOpen, joinStorm } from './comers.js';
+import { crowdMoves } from './crowd-moves.js';
 import { nodeKilled, partitions, rollingRestart } from './nodes.js';
 import { deaf, overloaded, trickling } from './overload.js';
 
@@ -34,6 +35,7 @@ export const faults: readonly (Fault | Trial)[] = [
   droppers,
   trickling,
   deaf,
+  crowdMoves,
   overloaded,
 ];
 

@@ -14,6 +14,7 @@ const SLOW_READERS = 50;
 const SLOW_BYTES_PER_S = 1000;
 const SETTINGS_CHARS = 20_000;
 const WRITE_EVERY_MS = 50;
+const SHORT_WRITE_EVERY_MS = 20;
 const SLOW_MS = 15_000;
 /** Those that read nothing, and within what time they are cut, milliseconds. */
 const DEAF_READERS = 10;
@@ -40,7 +41,7 @@ function othersAre({ answers, faultAt, healAt }: Measures): Beside {
 }
 
 /** A writer of large settings to a session of its own. */
-async function startFlood(url: string): Promise<{ sessionId: string; stop: () => void }> {
+async function startFlood(url: string, everyMs: number): Promise<{ sessionId: string; stop: () => void }> {
   const sessionId = 'large';
   const socket = await connect(url);
   await socket.ok('session:open', { sessionId });
@@ -48,7 +49,7 @@ async function startFlood(url: string): Promise<{ sessionId: string; stop: () =>
   const writing = setInterval(() => {
     const large = String((n += 1)).padEnd(SETTINGS_CHARS, '.');
     socket.send('settings:update', { sessionId, merge: { large } });
-  }, WRITE_EVERY_MS);
+  }, everyMs);
   return {
     sessionId,
     stop() {
@@ -64,7 +65,7 @@ function slowReaders(id: string, title: string, count: number, bytesPerS: number
     title,
     async inject(world) {
       const { url } = world.nodes[0]!.attune;
-      const flood = await startFlood(url);
+      const flood = await startFlood(url, world.size.isShort ? SHORT_WRITE_EVERY_MS : WRITE_EVERY_MS);
       const readers = await Promise.all(
         Array.from({ length: count }, () => openSlowReader(url, flood.sessionId, bytesPerS)),
       );

@@ -162,7 +162,6 @@ async function start(
   const readiness = async () => ({
     checks: { redis: await store.answers(READY_PING_MS), feed: feed.ready, draining },
     durability,
-    topology: redisKind(address),
   });
   rest = createRest({ ...shared, hub, presence, reads, transfer, streams, schema, now, readiness });
   const idle = new IdleSessions({ store, queue, hub, ttlS: config.SESSION_IDLE_TTL_S, logger, time });
@@ -171,7 +170,7 @@ async function start(
   const { port } = http.address() as AddressInfo;
   const host = config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST;
   const url = `http://${host}:${port}`;
-  logger.info({ url, durability, auth: config.AUTH_SECRET !== undefined }, 'listening');
+  logger.info({ url, redis: redisKind(address), durability, auth: config.AUTH_SECRET !== undefined }, 'listening');
   if (config.AUTH_SECRET === undefined) logger.warn('auth is off: whoever reaches this machine may do everything');
 
   let closing: Promise<void> | undefined;

@@ -20,7 +20,6 @@ export interface RestOptions extends ApiOptions {
   readiness: () => Promise<{
     checks: { redis: boolean; feed: boolean; draining: boolean };
     durability: string;
-    topology: string;
   }>;
 }
 

@@ -79,9 +79,9 @@ function cors({ allowedOrigins, originAllowed }: RestOptions): RequestHandler {
 function operations(app: express.Express, { readiness, metrics }: RestOptions): void {
   app.get('/livez', (_request, response) => void response.json({ live: true }));
   app.get('/readyz', async (_request, response) => {
-    const { checks, durability, topology } = await readiness();
+    const { checks, durability } = await readiness();
     const ready = checks.redis && checks.feed && !checks.draining;
-    response.status(ready ? 200 : 503).json({ ready, checks, durability, topology });
+    response.status(ready ? 200 : 503).json({ ready, checks, durability });
   });
   app.get('/metrics', (_request, response, next) => {
     metrics.registry.metrics().then((text) => response.type(metrics.registry.contentType).send(text), next);

@@ -156,21 +156,23 @@ describe('where Redis is', () => {
     for (const url of urls) expect(await fetch(url).catch(() => 'gone')).to.equal('gone');
   });
 
-  it('[TP7] /readyz says what kind of Redis it is, and what the primary that keeps least is worth', async () => {
+  it('[TP7] the log says what kind of Redis it is, and /readyz what the primary that keeps least is worth', async () => {
     const cluster = await startCluster({ replicas: 0 });
     const sentinels = await startSentinels({ sentinels: 1, replicas: 0 });
     const single = await startRedis();
     for (const one of [cluster, sentinels, single]) started.push(() => one.stop());
     await cluster.servers[2]!.direct.config('SET', 'appendfsync', 'everysec');
-    for (const [redisUrl, topology, durability] of [
+    for (const [redisUrl, kind, durability] of [
       [cluster.url, 'cluster', 'everysec'],
       [sentinels.url, 'sentinel', 'fsync'],
       [single.url, 'single', 'fsync'],
       [undefined, 'managed', 'fsync'],
     ] as const) {
-      const node = await (redisUrl === undefined ? startAttune() : attune(redisUrl));
+      const node = await startAttune({ env: { LOG_LEVEL: 'info' }, ...(redisUrl && { redisUrl }) });
       started.push(() => node.destroy());
-      expect((await request('GET', `${node.url}/readyz`)).body).to.deep.include({ ready: true, topology, durability });
+      expect((await request('GET', `${node.url}/readyz`)).body).to.deep.include({ ready: true, durability });
+      const said = () => node.stderr() + node.stdout();
+      await until(() => said().includes(`"redis":"${kind}"`), { what: kind });
     }
   });
 

@@ -1,6 +1,6 @@
 // Disk, memory and data of Redis in trouble, under load, and its feed: one short run of each fault. `npm run test:faults`
 // runs them in full.
-import { flushed, keysDamaged } from './faults/data-damaged.js';
+import { keysDamaged } from './faults/data-damaged.js';
 import { diskFull, syncFailing, workBesides } from './faults/disk.js';
 import { feedLossy } from './faults/feed.js';
 import { tornFile } from './faults/torn-file.js';
@@ -14,6 +14,5 @@ describe('the disk, the memory, the data and the feed of Redis in trouble', func
   it('[FD4] the disk cannot sync', () => holds(syncFailing));
   it('[FD5] the file is rewritten, scripts are forgotten, memory is full', () => holds(workBesides));
   it('[FD9] keys of sessions are deleted, or hold something else', () => holds(keysDamaged));
-  it('[FD9] FLUSHALL', () => holds(flushed));
   it('[FC1] publications are lost, doubled and late, and subscribers cut', () => holds(feedLossy));
 });

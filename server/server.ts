@@ -183,13 +183,12 @@ async function start(
       http.close();
       await within(Promise.all([queue.drain(), sockets.sendAway(finishMs)]), finishMs);
       streams.close();
+      // Before the sockets: closing those ends what is idle, and Node takes an answer that waits behind another for that.
+      await within(calling.ended(), Math.max(finishBy - performance.now(), 0));
       await sockets.written(WRITE_MS);
       // The sockets are gone when this returns: then nobody of this node is there any more.
       const closed = sockets.close();
-      await Promise.all([
-        within(Promise.all([closed, presence.close()]), CLOSE_MS - WRITE_MS),
-        within(calling.ended(), Math.max(finishBy - performance.now(), 0)),
-      ]);
+      await within(Promise.all([closed, presence.close()]), CLOSE_MS - WRITE_MS);
       http.closeAllConnections();
       await hub.close();
       await stop();

@@ -11,6 +11,11 @@ const CONNECT_TIMEOUT_MS = 1000;
 const RECONNECT_MAX_MS = 500;
 /** Pause between two looks at a Redis that loads its data, milliseconds: its own guess is a second at least. */
 const LOADING_POLL_MS = 100;
+/**
+ * Less than that for this process: nodes that lost one Redis at one moment must not come back to it at one moment. All of a
+ * node's connections have the same pace, for a join needs two of them.
+ */
+const pace = 0.5 + Math.random() / 2;
 /** What Redis answers before it executed anything: the first word of its error. */
 const REFUSED_UNEXECUTED = new Set(
   'NOSCRIPT OOM MISCONF READONLY NOREPLICAS LOADING BUSY MASTERDOWN CLUSTERDOWN NOAUTH NOPERM WRONGPASS TRYAGAIN CROSSSLOT'.split(
@@ -91,9 +96,7 @@ function createClient(address: RedisAddress, role: string, commandTimeout: numbe
     autoResubscribe: false,
     // It is no primary any more: whoever is is found by connecting again.
     reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
-    // Not the same for two connections: all that lost one Redis at one moment must not come back to it at one moment.
-    retryStrategy: (attempt: number) =>
-      Math.min(20 * 2 ** Math.min(attempt, 5), RECONNECT_MAX_MS) * (0.5 + Math.random() / 2),
+    retryStrategy: (attempt: number) => Math.min(20 * 2 ** Math.min(attempt, 5), RECONNECT_MAX_MS) * pace,
   };
   if ('socketPath' in address) return new Redis({ ...options, path: address.socketPath });
   const several = parseSeveral(address.url);

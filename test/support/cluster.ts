@@ -88,7 +88,9 @@ async function startServer(undo: (() => Promise<void> | void)[], password?: stri
   const config = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const redis = await startRedis({ config });
   undo.push(() => redis.stop());
-  const direct = new Redis(redis.port, '127.0.0.1', password === undefined ? {} : { password });
+  // A look at one that was killed fails at once: whoever asks looks again.
+  const options = { maxRetriesPerRequest: 0, ...(password === undefined ? {} : { password }) };
+  const direct = new Redis(redis.port, '127.0.0.1', options);
   direct.on('error', () => undefined);
   undo.push(() => direct.disconnect());
   const id = (await direct.call('CLUSTER', 'MYID')) as string;

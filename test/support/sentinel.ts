@@ -113,7 +113,8 @@ async function startServer(undo: Undo, more: string[], password: string): Promis
   const user = ['--user', USER, 'on', `>${password}`, '~*', '&*', '+@all'];
   const redis = await startRedis({ config: ['--repl-diskless-sync-delay', '0', ...user, ...more] });
   undo.push(() => redis.stop());
-  const direct = new Redis(redis.port, '127.0.0.1', { username: USER, password });
+  // A look at one that was killed fails at once: whoever asks looks again.
+  const direct = new Redis(redis.port, '127.0.0.1', { username: USER, password, maxRetriesPerRequest: 0 });
   direct.on('error', () => undefined);
   undo.push(() => direct.disconnect());
   // A getter (`pid`) must stay one.

@@ -1,4 +1,4 @@
-// A search for an order that explains short histories of one session's settings, after Wing and Gong. It knows neither log
+// A search for an order that explains short histories of one session, after Wing and Gong. It knows neither log
 // nor invariants: it tries. Exponential; for a dozen requests or so.
 import { isDeepStrictEqual } from 'node:util';
 import type { Entry, Nanoseconds } from './history-entries.js';
@@ -15,17 +15,19 @@ interface Operation {
   answer: Wire;
 }
 
-/** The settings as one machine would keep them. */
+/** A session as one machine would keep it. */
 interface Register {
   revision: number;
+  settingsRevision: number;
   settings: Wire;
-  /** Position and settings after each update, by its id. */
-  done: Readonly<Record<string, { revision: number; settings: Wire }>>;
+  messageCount: number;
+  /** What each update was answered, by its id. */
+  done: Readonly<Record<string, Wire>>;
 }
 
 /**
  * Whether some order of the requests that keeps to real time gives each the answer it had. The history is of one session
- * that begins at revision 1 with `settings`: writes by merge, with `ifRevision` or without, and reads.
+ * that begins at revision 1 with `settings`: writes by merge, with `ifRevision` or without, new messages, and reads.
  */
 export function isLinearizable(history: readonly Entry[], settings: Wire): boolean {
   const operations = operationsOf(history);
@@ -46,13 +48,13 @@ export function isLinearizable(history: readonly Entry[], settings: Wire): boole
       return after !== undefined && search(others, after);
     });
   };
-  return search(operations, { revision: 1, settings, done: {} });
+  return search(operations, { revision: 1, settingsRevision: 1, settings, messageCount: 0, done: {} });
 }
 
 function operationsOf(history: readonly Entry[]): Operation[] {
   const operations = new Map<string, Operation>();
   for (const entry of history) {
-    if (entry.kind !== 'invoke' || !['settings:update', 'session:get'].includes(entry.event)) continue;
+    if (entry.kind !== 'invoke' || !['settings:update', 'message:add', 'session:get'].includes(entry.event)) continue;
     const { attempt, event, request, at } = entry;
     operations.set(attempt, { event, request, from: at, to: undefined, answer: undefined });
   }
@@ -66,24 +68,32 @@ function operationsOf(history: readonly Entry[]): Operation[] {
 
 /** The register after the request, undefined where the answer is not what one would have had here. */
 function step(register: Register, { event, request, answer }: Operation): Register | undefined {
-  const { revision, settings, done } = register;
-  if (event === 'session:get') {
-    if (answer === undefined) return register;
-    const { session } = answer;
-    return session.revision === revision && isDeepStrictEqual(session.settings, settings) ? register : undefined;
-  }
-  const { updateId, merge, ifRevision } = request;
+  const { revision, settingsRevision, settings, messageCount, done } = register;
+  if (event === 'session:get') return answer === undefined || tells(answer.session, register) ? register : undefined;
+  const { updateId, merge, message, ifRevision } = request;
   const before = done[updateId];
-  const isConflict = before === undefined && ifRevision !== undefined && ifRevision !== revision;
+  const isConflict =
+    before === undefined && ifRevision !== undefined && (ifRevision < settingsRevision || ifRevision > revision);
   if (answer?.error) {
     const { code, details } = answer.error;
-    const fits = code !== 'REVISION_CONFLICT' || (isConflict && details.revision === revision);
-    return fits ? register : undefined;
+    const isFit = code !== 'REVISION_CONFLICT' || (isConflict && tells(details, { revision, settingsRevision }));
+    return isFit ? register : undefined;
   }
   if (isConflict) return answer === undefined ? register : undefined;
-  const now = before ?? { revision: revision + 1, settings: { ...settings, ...merge } };
-  const fits =
-    answer === undefined || (answer.revision === now.revision && isDeepStrictEqual(answer.settings, now.settings));
-  if (!fits) return undefined;
-  return before ? register : { ...now, done: { ...done, [updateId]: now } };
+  if (before) return answer === undefined || tells(answer, before) ? register : undefined;
+  const next = revision + 1;
+  const change = message
+    ? { messageCount: messageCount + 1 }
+    : { settings: { ...settings, ...merge }, settingsRevision: next };
+  const own = message ? { message: { ...message, revision: next, settingsRevision } } : change;
+  const told = { revision: next, ...own };
+  if (answer !== undefined && !tells(answer, told)) return undefined;
+  return { ...register, ...change, revision: next, done: { ...done, [updateId]: told } };
+}
+
+/** Whether an answer tells these values; it may tell more. */
+function tells(answer: Wire, { done: _done, message = {}, ...values }: Wire): boolean {
+  const has = (given: Wire, expected: Wire) =>
+    Object.entries(expected).every(([name, value]) => isDeepStrictEqual(given?.[name], value));
+  return has(answer, values) && has(answer.message, message);
 }

@@ -85,7 +85,7 @@ function checkAcknowledged(session: SessionIndex, update: Update, report: Report
 }
 
 /** What an answer may tell of its commit. */
-const TOLD = ['settings', 'message', 'title', 'metadata', 'removed'] as const;
+const TOLD = ['settings', 'settingsRevision', 'changedPaths', 'message', 'title', 'metadata', 'removed'] as const;
 
 /** Whether an answer tells what the commit holds, as far as it tells it. */
 function says(session: SessionIndex, { answer }: Ok, { commit }: Logged): boolean {

@@ -84,7 +84,7 @@ describe('a recorded history', () => {
     });
     await until(() => readers.every((reader) => reader.position()), { what: 'the joins' });
     const writers = Array.from({ length: WRITERS }, (_, n) =>
-      recorder.startWriter({ name: `w${n}`, urls, sessionIds: SESSIONS, random: seeded(seed + n) }),
+      recorder.startWriter({ name: `w${n}`, urls, sessionIds: SESSIONS, random: seeded(seed + n), edits: true }),
     );
     await load(OK_EACH_END);
     const [killed] = nodes.splice(1, 1);
@@ -108,7 +108,7 @@ describe('a recorded history', () => {
       CONVERGE_MS,
     );
     await killed!.destroy();
-    const verdict = checkHistory(recorder.entries, truth, { convergeMs: CONVERGE_MS });
+    const verdict = checkHistory(recorder.entries, truth, { convergeMs: CONVERGE_MS, firstOkMs: CONVERGE_MS });
     const text = describeVerdict(verdict);
     console.log(`      seed ${seed}, ${recorder.entries.length} entries: ${text.split('\n', 1)[0]}`);
     expect(verdict.verdict, text).to.equal('holds');

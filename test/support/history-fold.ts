@@ -89,17 +89,15 @@ function advance(state: State, sessionId: string, { commit: { revision, body } }
 }
 
 /**
- * The settings that a commit says it was asked for. Those of a JSON Patch are taken from the commit itself, and those of a
- * revision that is no longer in the log: a version stands for several.
+ * The settings that a commit says it was asked for. Those of a JSON Patch are taken from the commit itself, and those that a
+ * restore finds no longer in the log: a version of the history stands for several.
  */
 function asked(state: State, { request, settings }: Wire): Wire {
   if (request.replace !== undefined) return request.replace;
   if (request.merge !== undefined) return merged(state.document.settings, request.merge);
-  return request.restore >= state.keptFrom ? settingsAsOf(state, request.restore) : settings;
+  const restored = state.settings.findLast(({ revision }) => revision <= request.restore);
+  return restored && restored.revision >= state.keptFrom ? restored.value : settings;
 }
-
-const settingsAsOf = ({ settings }: State, asOf: number): Wire =>
-  settings.findLast(({ revision }) => revision <= asOf)?.value;
 
 /** RFC 7396. */
 function merged(before: Wire, patch: Wire): Wire {

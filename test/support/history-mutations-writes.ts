@@ -1,14 +1,12 @@
-// Ways to make the log and the answers to writes wrong, each with the invariant that has to find it.
+// Ways to make commits and the answers to writes wrong, each with the invariant that has to find it.
 import { indexHistory, type Update } from './history-entries.js';
 import { pick, type Run } from './history-model.js';
 import {
   type Mutation,
   ofKind,
   changeLog,
-  type Changeable,
   logOf,
   place,
-  inLog,
   update,
   okOf,
   isInLog,
@@ -53,63 +51,6 @@ function askAnother({ event, request }: Update): boolean {
 }
 
 export const mutationsOfWrites: readonly Mutation[] = [
-  {
-    name: 'a log entry is missing',
-    finds: 'I1',
-    mutate: (run, random) => inLog(run, random, (log, at) => log.splice(at, 1)),
-  },
-  {
-    name: 'a log entry is there twice',
-    finds: 'I1',
-    mutate: (run, random) => inLog(run, random, (log, at) => log.splice(at, 0, log[at]!)),
-  },
-  {
-    name: 'two log entries are swapped',
-    finds: 'I1',
-    mutate: (run, random) => inLog(run, random, (log, at) => log.splice(at, 2, log[at + 1]!, log[at]!)),
-  },
-  {
-    name: 'the body of a log entry says another revision',
-    finds: 'I1',
-    mutate: (run, random) => inLog(run, random, (log, at) => (log[at]!.body.revision += 1)),
-  },
-  {
-    name: 'the append-only file ends before the stream',
-    finds: 'I1',
-    mutate({ truth }, random) {
-      const { stream, file } = pick(random, truth) as Changeable;
-      file[0]!.pop();
-      return stream.length > 1;
-    },
-  },
-  {
-    name: 'the stream lacks commits that nothing removed',
-    finds: 'I1',
-    mutate({ truth }, random) {
-      const { stream } = pick(random, truth) as Changeable;
-      stream.shift();
-      return true;
-    },
-  },
-  {
-    name: 'the stream has commits that were removed',
-    finds: 'I1',
-    mutate({ truth }, random) {
-      const { stream, file } = pick(random, truth) as Changeable;
-      const before = file[0]![stream[0]!.revision - 2];
-      if (before) stream.unshift(before);
-      return before !== undefined;
-    },
-  },
-  {
-    name: 'the append-only file has another body than the stream',
-    finds: 'I1',
-    mutate({ truth }, random) {
-      const { stream, file } = pick(random, truth) as Changeable;
-      stream.at(-1)!.body = { ...file[0]!.at(-1)!.body, at: 'another' };
-      return true;
-    },
-  },
   {
     name: 'the newest commit was acknowledged and is lost',
     finds: 'I2',
@@ -294,9 +235,11 @@ export const mutationsOfWrites: readonly Mutation[] = [
     name: 'a restore brings other settings than there were',
     finds: 'I4',
     mutate(run, random) {
-      const { truth } = run;
-      const isFold = (u: Update) =>
-        u.request.toRevision >= truth.find((t) => t.sessionId === u.sessionId)!.stream[0]!.revision;
+      const isFold = (u: Update) => {
+        const first = run.truth.find(({ sessionId }) => sessionId === u.sessionId)!.stream[0]!.revision;
+        const set = logOf(run, u.sessionId).findLast((l) => l.body.settings && l.revision <= u.request.toRevision);
+        return set !== undefined && set.revision >= first;
+      };
       const one = update(run, random, (u) => u.event === 'settings:restore' && u.logged.length === 1 && isFold(u));
       const { revision } = one?.logged[0]?.commit ?? {};
       if (!one || !revision) return false;
@@ -398,10 +341,5 @@ export const mutationsOfWrites: readonly Mutation[] = [
       Object.assign(one.error.details, { epoch: body.epoch, settingsRevision: revision, revision });
       return true;
     },
-  },
-  {
-    name: 'a fencing token is smaller than the one before',
-    finds: 'I13',
-    mutate: (run, random) => inLog(run, random, (log, at) => (log[at]!.fence = log[at - 1]!.fence - 1)),
   },
 ];

@@ -1,5 +1,6 @@
 // All ways to make a right history wrong.
 import { LATER_NS, drop, ofKind, type Mutation } from './history-mutation.js';
+import { mutationsOfLog } from './history-mutations-log.js';
 import { mutationsOfReaders } from './history-mutations-readers.js';
 import { mutationsOfWrites } from './history-mutations-writes.js';
 
@@ -44,4 +45,9 @@ const mutationsOfRuns: readonly Mutation[] = [
   },
 ];
 
-export const mutations: readonly Mutation[] = [...mutationsOfWrites, ...mutationsOfReaders, ...mutationsOfRuns];
+export const mutations: readonly Mutation[] = [
+  ...mutationsOfLog,
+  ...mutationsOfWrites,
+  ...mutationsOfReaders,
+  ...mutationsOfRuns,
+];

@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Cursor } from '../../client-sdk/protocol/messages.js';
 import type { Entry, Fail, Info, Mark, Ok, SessionTruth } from './history-entries.js';
+import { editOf, type KnownSession } from './history-edits.js';
 import type { Random } from './history-model.js';
 import type { Wire } from './shapes.js';
 import { connect, type TestSocket } from './socket.js';
@@ -93,6 +94,8 @@ interface WriterOptions extends ClientOptions {
   random: Random;
   /** It pauses for up to twice as long after each request, milliseconds; default 0. */
   pauseMs?: number;
+  /** It also edits, removes, describes, restores and clears; default false. */
+  edits?: boolean;
 }
 
 interface JoinerOptions extends ClientOptions {
@@ -167,8 +170,8 @@ export function createRecorder(): Recorder {
   }
 
   function startWriter(options: WriterOptions): Client {
-    const { name, sessionIds, random, pauseMs = 0 } = options;
-    const known = new Map<string, number>();
+    const { name, sessionIds, random, pauseMs = 0, edits = false } = options;
+    const known = new Map<string, KnownSession>();
     let isStopped = false;
     let count = 0;
     let socket: RecordedSocket | undefined;
@@ -178,10 +181,20 @@ export function createRecorder(): Recorder {
       if (what < READS) return ['session:get', { sessionId }];
       count += 1;
       const updateId = `${name}-${count}`;
+      const edit = edits && known.has(sessionId) ? editOf(random, updateId, known.get(sessionId)!) : undefined;
+      if (edit) return [edit[0], { sessionId, updateId, ...edit[1] }];
       const message = { id: updateId, role: 'user', content: `${name} says ${count}` };
       if (what < MESSAGES) return ['message:add', { sessionId, updateId, message }];
-      const guard = what < GUARDED && known.has(sessionId) ? { ifRevision: known.get(sessionId) } : {};
+      const seen = known.get(sessionId)?.settingsRevision;
+      const guard = what < GUARDED && seen !== undefined ? { ifRevision: seen } : {};
       return ['settings:update', { sessionId, updateId, merge: { [name]: count }, ...guard }];
+    };
+    const learn = (sessionId: string, event: string, ended: Ended) => {
+      const answer = ended.kind === 'ok' ? ended.answer : ended.kind === 'fail' ? ended.error.details : undefined;
+      const { messageIds = [], settingsRevision } = known.get(sessionId) ?? {};
+      const seen = answer?.settingsRevision ?? answer?.session?.settingsRevision;
+      if (event === 'message:add' && answer?.message) messageIds.push(answer.message.id);
+      known.set(sessionId, { messageIds, settingsRevision: seen ?? settingsRevision });
     };
     const run = async () => {
       while (!isStopped) {
@@ -189,9 +202,7 @@ export function createRecorder(): Recorder {
         for (;;) {
           if (!socket?.test.raw.connected) socket = await connected(options);
           const ended = await socket.call(event, request);
-          const answer = ended.kind === 'ok' ? ended.answer : ended.kind === 'fail' ? ended.error.details : undefined;
-          const seen = answer?.settingsRevision ?? answer?.session?.settingsRevision;
-          if (seen !== undefined) known.set(request.sessionId, seen);
+          learn(request.sessionId, event, ended);
           if (ended.kind === 'fail') await delay(ended.error.retryAfterMs ?? 0);
           if (ended.kind !== 'info' || request.updateId === undefined || isClosed || random() < ABANDONED) break;
           await delay(RETRY_MS);

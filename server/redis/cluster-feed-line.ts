@@ -191,8 +191,10 @@ export class ClusterFeedLine implements FeedLine {
         const { by: before, wasHeard } = one;
         one.by = null;
         await this.ask(channel, one);
+        // Given up meanwhile, and perhaps asked for anew: the newer one may be at the subscriber that was left.
+        if (this.wanted.get(channel) !== one) return;
         if (one.by !== before && before?.status === 'ready') before.sunsubscribe(channel).catch(() => undefined);
-        if (wasHeard && this.wanted.get(channel) === one) missed.push(channel);
+        if (wasHeard) missed.push(channel);
       });
       const results = await Promise.allSettled(some);
       failures += results.filter(({ status }) => status === 'rejected').length;

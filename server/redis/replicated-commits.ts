@@ -38,7 +38,10 @@ export class ReplicatedCommits {
     try {
       const reply = await line.scripts.run(script, keys, args);
       if (reply[0] !== 'COMMITTED' && reply[0] !== 'DUPLICATE') return reply;
-      await this.replicated(line, keys);
+      await this.replicated(line, keys).catch((error: unknown) => {
+        // Whatever became of the wait, the primary has the commit: a refusal of the mark is none of the commit.
+        throw new RedisFailure('no-answer', 'it is not known whether a replica has the commit', error);
+      });
       return reply;
     } finally {
       const next = this.waiting.shift();

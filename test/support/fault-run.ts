@@ -93,7 +93,7 @@ const EVERY_BOT = 3;
 /** What of each node's own words goes into the report of a run that failed. */
 const STDERR_CHARS = 2000;
 /** What the checker judges. */
-const INVARIANTS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15].map((n) => `I${n}` as Invariant);
+const INVARIANTS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map((n) => `I${n}` as Invariant);
 /** Where runs that failed leave their history. */
 const failuresDir = join(projectDir, 'test-failures');
 

@@ -38,6 +38,14 @@ describe('commits that wait for a replica', () => {
         expect(failure).to.include({ name: 'RedisFailure', kind: 'no-answer' });
       }
     }
+    // The script was refused nothing; the mark behind it is.
+    const refusal = Object.assign(new Error('NOREPLICAS Not enough good replicas to write.'), { name: 'ReplyError' });
+    const marked = {
+      ...scripted('COMMITTED', [1, 1], []),
+      set: () => Promise.reject(refusal),
+    } as unknown as RedisClient;
+    const failure = await new ReplicatedCommits([marked]).run('commit', keys, []).catch((error: unknown) => error);
+    expect(failure).to.include({ name: 'RedisFailure', kind: 'no-answer' });
     const said: string[] = [];
     await new ReplicatedCommits([scripted('STALE', [0, 0], said)]).run('commit', keys, []);
     expect(said).to.deep.equal(['commit']);

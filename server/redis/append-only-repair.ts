@@ -22,11 +22,14 @@ export class RepairRefusedError extends Error {
   override readonly name = 'RepairRefusedError';
 }
 
-/** Whether Redis's log says that it could not read an append-only file, and which one. */
+/**
+ * Whether Redis's log says that it could not read an append-only file, and which one. Zeroes behind a cut within the name of
+ * a command are a part of that name to Redis, which then knows no such command.
+ */
 export function unreadableFileIn(log: string): string | null {
-  return (
-    /(?:Bad file format|Unexpected end of file) reading the append only file ([^\s:]+\.aof)\b/.exec(log)?.[1] ?? null
-  );
+  const said =
+    /(?:Bad file format|Unexpected end of file|Unknown command '[^\n]*') reading the append only file ([^\s:]+\.aof)\b/;
+  return said.exec(log)?.[1] ?? null;
 }
 
 /**
@@ -49,6 +52,11 @@ export async function repairTornTail(
   const verdict = await runFirst(checkers, [file], '');
   const intact = Number(/\bok_up_to=(\d+)/.exec(verdict)?.[1] ?? Number.NaN);
   if (!Number.isSafeInteger(intact)) throw new RepairRefusedError(`${file} could not be checked: ${verdict.trim()}`);
+  if (intact === before) {
+    throw new RepairRefusedError(
+      `${file} is whole and holds what this Redis does not know: was it written by a newer one?`,
+    );
+  }
   if (await commandFollowsDamage(file, intact, before)) {
     throw new RepairRefusedError(
       `${file} is damaged behind byte ${intact} of ${before} and whole commands follow: cutting would lose acknowledged writes. ` +

@@ -40,10 +40,7 @@ describe('commits that wait for a replica', () => {
     }
     // The script was refused nothing; the mark behind it is.
     const refusal = Object.assign(new Error('NOREPLICAS Not enough good replicas to write.'), { name: 'ReplyError' });
-    const marked = {
-      ...scripted('COMMITTED', [1, 1], []),
-      set: () => Promise.reject(refusal),
-    } as unknown as RedisClient;
+    const marked = Object.assign(scripted('COMMITTED', [1, 1], []), { set: () => Promise.reject(refusal) });
     const failure = await new ReplicatedCommits([marked]).run('commit', keys, []).catch((error: unknown) => error);
     expect(failure).to.include({ name: 'RedisFailure', kind: 'no-answer' });
     const said: string[] = [];

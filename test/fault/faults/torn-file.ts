@@ -78,7 +78,8 @@ async function startCut(from: string, bytes: Buffer, cut: number, zeroes: number
 /** Whether something stands behind the last whole script. */
 function isTorn(bytes: Buffer, cut: number, zeroes: number): boolean {
   const end = Buffer.from('*1\r\n$4\r\nEXEC\r\n');
-  return zeroes > 0 || !bytes.subarray(cut - end.length, cut).equals(end);
+  // What the last command of all was, nobody says: one that a script made alone is no transaction.
+  return zeroes > 0 || (cut < bytes.length && !bytes.subarray(cut - end.length, cut).equals(end));
 }
 
 async function wrongWith(path: string, kept: Buffer, torn: boolean, said: readonly string[]): Promise<string[]> {
@@ -108,7 +109,10 @@ function placesOf(bytes: Buffer, seed: number, isShort: boolean): { cut: number;
   const first = lastScriptsAt(bytes, LAST_SCRIPTS);
   const all = Array.from({ length: bytes.length - first + 1 }, (_, n) => first + n);
   const cuts = isShort ? [first, bytes.length, ...Array.from({ length: SHORT_PLACES }, () => pick(random, all)!)] : all;
-  return cuts.map((cut, n) => ({ cut, zeroes: n % ZEROES_EVERY === 0 ? pick(random, ZEROES)! : 0 }));
+  const places = cuts.map((cut, n) => ({ cut, zeroes: n % ZEROES_EVERY === 0 ? pick(random, ZEROES)! : 0 }));
+  // Before and within the name of a command: with zeroes behind Redis reads another name.
+  const name = first + '*1\r\n$5\r\n'.length;
+  return [...places, ...[name, name + 2].map((cut) => ({ cut, zeroes: ZEROES.at(-1)! }))];
 }
 
 async function run({ seed, isShort }: { seed: number; isShort: boolean }): Promise<RunReport> {
